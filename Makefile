@@ -1,0 +1,82 @@
+# Any target can be the first command in a fresh clone: it makes .venv if that is not there.
+# All of it needs python3 (3.11 or later) and the package index that pip is configured for.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Passed on, as in `make test ARGS="-k fencing"`.
+ARGS ?=
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
+		printf '  make %-18s %s\n' "$$target" "$$text"; done
+
+.PHONY: setup
+setup: ## Make .venv with what development needs
+	@$(PYTHON) scripts/bootstrap.py dev
+
+.PHONY: setup-bench
+setup-bench:
+	@$(PYTHON) scripts/bootstrap.py bench
+
+.PHONY: demo
+demo: setup ## Run the demonstration
+	@$(PY) examples/documents/demo.py $(ARGS)
+
+.PHONY: test
+test: setup ## Run the tests
+	@$(PY) -m pytest $(ARGS)
+
+.PHONY: check
+check: setup ## Check formatting, lint, types, layers and spelling
+	@# All five, so that one run shows everything there is to repair.
+	@failed=; for tool in "ruff format --check --quiet ." "ruff check --quiet ." pyright lint-imports codespell; do \
+		$(VENV)/bin/$$tool || failed="$$failed$${failed:+, }$${tool%% *}"; \
+	done; if [ -n "$$failed" ]; then echo "check: not passed by $$failed"; exit 1; fi
+
+.PHONY: format
+format: setup ## Format, and fix what can be fixed by itself
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+.PHONY: torture
+torture: setup ## Kill, pause and cut off workers for as long as ARGS says
+	@$(PY) tests/torture/main.py $(ARGS)
+
+.PHONY: bench-checkpoint
+bench-checkpoint: setup-bench ## Measure writing and reading checkpoints
+	@$(PY) benchmarks/checkpoint.py $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: setup-bench ## Measure how the database grows with long threads
+	@$(PY) benchmarks/growth.py $(ARGS)
+
+.PHONY: bench-runs
+bench-runs: setup-bench ## Measure runs per second from end to end
+	@$(PY) benchmarks/runs.py $(ARGS)
+
+.PHONY: bench-recovery
+bench-recovery: setup-bench ## Measure the time from a worker's death to its runs going on
+	@$(PY) benchmarks/recovery.py $(ARGS)
+
+.PHONY: docs
+docs: setup ## Write the generated parts of the documentation anew
+	@$(PY) scripts/docs.py $(ARGS)
+
+.PHONY: schema
+schema: setup ## Write schema.sql anew from the migrations
+	@$(PY) -m outlast db snapshot $(ARGS)
+
+.PHONY: lock
+lock: ## Write the lock files anew (ARGS=--upgrade for newer versions)
+	@$(PYTHON) scripts/bootstrap.py lock
+	@$(PY) scripts/lock.py $(ARGS)
+
+.PHONY: clean
+clean: ## Remove .venv, caches and build output
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build site
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

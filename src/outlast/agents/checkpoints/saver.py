@@ -1,0 +1,494 @@
+"""LangGraph's checkpointer interface on Outlast's storage.
+
+Who may write. Every checkpoint names its parent, and the head of a thread moves from parent to child by
+compare-and-swap, so of two runs on one thread the later one fails with ThreadConflict instead of making the other's
+work vanish. Leaving the line on purpose (time travel, `update_state` at an old checkpoint) is a fork: it
+is recognised by what the caller read - a checkpoint addressed by its id - and moves the head. A saver bound to a
+lease (`fenced`) is refused everything once the run has another owner.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from copy import copy
+from typing import Any, Self, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+
+from outlast.agents.checkpoints import erasing, history
+from outlast.agents.checkpoints.bridge import SyncBridge
+from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoint, KnownCheckpoints
+from outlast.agents.checkpoints.lists import KnownList, store_list
+from outlast.agents.checkpoints.metadata import encode_metadata, stored_metadata
+from outlast.agents.checkpoints.nodes import Blobs, Node, node_of, pack
+from outlast.agents.checkpoints.reading import Body, Restorer, task_bytes
+from outlast.agents.codec import Codec
+from outlast.errors import InvalidInput, StateUnreadable, ThreadConflict
+from outlast.settings import CheckpointSettings, DatabaseSettings
+from outlast.storage.postgres.checkpoint_rows import CheckpointRow, Fence, Segment, WritesRow
+from outlast.storage.postgres.checkpoints import CheckpointReader, StoredCheckpoint, StoredWrites, thread_key
+from outlast.storage.postgres.group_commit import GroupCommit, Refused
+from outlast.storage.postgres.migrate import migrate
+from outlast.storage.postgres.pool import Pool
+
+# What this context has read: checkpoints addressed by id may be forked from, and a thread that was empty
+# when it was read may only be started by whoever is first. Bounded, since a task may live long.
+_seen: ContextVar[tuple[object, ...]] = ContextVar("outlast_checkpoints_seen", default=())
+_SEEN_LIMIT = 64
+
+
+class Checkpointer(SyncBridge):
+    """A LangGraph checkpointer on PostgreSQL: group-committed, fenced, and linear in what is stored.
+
+        async with outlast.Checkpointer.open("postgresql://...") as saver:
+            graph = builder.compile(checkpointer=saver)
+            await graph.ainvoke(inputs, {"configurable": {"thread_id": "1"}}, durability="sync")
+
+    Use `durability="sync"`: a step's checkpoint is then on disk before the next step starts, and a
+    completed step is never executed again. Values that cannot be restored raise StateUnreadable and quarantine
+    the thread. One saver serves any number of graphs and concurrent runs of one event loop.
+    """
+
+    def __init__(
+        self, pool: Pool, writer: GroupCommit, *, codec: Codec, cache_bytes: int, fence: Fence | None = None
+    ) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._reader = CheckpointReader(pool)
+        self._known = KnownCheckpoints()
+        self._blobs = BlobCache(max_bytes=cache_bytes)
+        self._codec = codec
+        self._fence = fence
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        schema: str = "outlast",
+        allowed_types: Iterable[type] | None = None,
+        max_value_bytes: int = CheckpointSettings().max_value_bytes,
+        cache_bytes: int = CheckpointSettings().cache_bytes,
+        pool_size: int = 4,
+    ) -> AsyncIterator[Self]:
+        """Open a saver on a database; the schema is created or brought up to date first.
+
+        `allowed_types` narrows what may be restored to these types and the built-in ones; by default any
+        pydantic model, dataclass, enum or namedtuple of a module that the program has imported.
+
+        Raises DatabaseUnavailable when the server cannot be reached.
+        """
+        database = DatabaseSettings(url=url, schema_name=schema, pool_size=pool_size)
+        await migrate(database)
+        codec = Codec(allowed_types=allowed_types, max_value_bytes=max_value_bytes)
+        async with cls.on(database, codec=codec, cache_bytes=cache_bytes) as saver:
+            yield saver
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int) -> AsyncIterator[Self]:
+        """Open a saver on a database whose schema is known to be current."""
+        pool = Pool(database, application_name="outlast-checkpoint-reads")
+        writer = GroupCommit(database)
+        await pool.open()
+        try:
+            await writer.open()
+            yield cls(pool, writer, codec=codec, cache_bytes=cache_bytes)
+        finally:
+            await writer.close()
+            await pool.close()
+
+    def fenced(self, fence: Fence) -> "Checkpointer":
+        """Return this saver for one claimed run: every write is refused once the claim is over."""
+        return self._with(fence=fence)
+
+    def allowing(self, types: Iterable[type]) -> "Checkpointer":
+        """Return this saver with more types that may be restored."""
+        return self._with(codec=self._codec.allowing(types))
+
+    def with_allowlist(self, extra_allowlist: object) -> "Checkpointer":  # noqa: ARG002
+        """Return the saver itself: what may be restored is decided by `allowed_types`, not by LangGraph."""
+        return self
+
+    def _with(self, *, fence: Fence | None = None, codec: Codec | None = None) -> "Checkpointer":
+        other = copy(self)
+        if fence is not None:
+            other._fence = fence  # noqa: SLF001 - a clone of this very class
+        if codec is not None:
+            other._codec = codec  # noqa: SLF001 - as above
+        return other
+
+    @property
+    def _restorer(self) -> Restorer:
+        return Restorer(self._reader, self._codec, self._blobs)
+
+    # reading
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that `config` addresses, or the head of the thread."""
+        key, ns, wanted = _address(config)
+        if wanted is _NO_SUCH_ID:
+            return None
+        loaded = await self._reader.load(key, ns, wanted)
+        self._observe(key, ns, loaded[0] if loaded else None, addressed=wanted is not None)
+        if loaded is None:
+            return None
+        stored, writes = loaded
+        checkpoint, pending, known = await self._restore(stored, writes)
+        if stored.is_head:
+            self._known.put((key, ns), known)
+        thread_id = str(config["configurable"]["thread_id"])
+        return _tuple(thread_id, stored, checkpoint, pending)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, newest first by insertion; reads in pages."""
+        key, ns, wanted = _filters(config)
+        before_seq = await self._before(before)
+        if wanted is _NO_SUCH_ID or before_seq == 0:
+            return
+        remaining = limit if limit is not None else 2**31
+        while remaining > 0:
+            page = await self._reader.matching(
+                key, ns, wanted, metadata=filter or {}, before_seq=before_seq, limit=min(remaining, 64)
+            )
+            for stored in page:
+                writes = await self._reader.writes(stored.thread_key, stored.ns, [stored.checkpoint_id])
+                checkpoint, pending, _ = await self._restore(stored, writes)
+                yield _tuple(cast("str", stored.thread_id), stored, checkpoint, pending)
+            remaining -= len(page)
+            if len(page) < 64:  # noqa: PLR2004 - the page size above
+                return
+            before_seq = page[-1].seq
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return what each DeltaChannel is rebuilt from, reading the parent chain in pages."""
+        key, ns, wanted = _address(config)
+        if not channels or not isinstance(wanted, UUID):
+            return {channel: {"writes": []} for channel in channels}
+        return await history.delta_history(self._restorer, key, ns, wanted, channels)
+
+    async def _before(self, before: RunnableConfig | None) -> int | None:
+        """Return the seq that a page must stay below; 0 when the checkpoint does not exist."""
+        if before is None:
+            return None
+        key, _, wanted = _address(before)
+        if not isinstance(wanted, UUID):
+            return None
+        return await self._reader.seq_of(key, wanted) or 0
+
+    async def _restore(
+        self, stored: StoredCheckpoint, writes: Sequence[StoredWrites]
+    ) -> tuple[Checkpoint, list[Any], KnownCheckpoint]:
+        try:
+            return await self._restorer.restore(stored, writes)
+        except StateUnreadable as error:
+            # Fail closed: nobody starts a run on state that only looks complete.
+            await self._reader.quarantine(stored.thread_key, str(error))
+            raise
+
+    def _observe(self, key: bytes, ns: str, found: StoredCheckpoint | None, *, addressed: bool) -> None:
+        if found is None:
+            if not addressed:
+                _remember((key, ns, "empty"))
+        elif addressed and not found.is_head:
+            _remember((key, ns, found.checkpoint_id))
+
+    # writing
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint as the child of the one that `config` names, and move the head to it.
+
+        Durable when it returns. Raises ThreadConflict when another writer moved the thread on, LeaseLost when the
+        saver is fenced and the run has another owner, StateNotSerializable or StateTooLarge naming the value.
+        """
+        key, ns, parent_id = _address(config)
+        if parent_id is _NO_SUCH_ID:
+            msg = f"checkpoint id {config['configurable'].get('checkpoint_id')!r} is not a UUID"
+            raise InvalidInput(msg, field="configurable.checkpoint_id")
+        parent = await self._parent(key, ns, parent_id)
+        fork = _is_fork(key, ns, parent_id, metadata)
+        blobs: Blobs = {}
+        known, segments = self._store(checkpoint, new_versions, parent, blobs=blobs, fork=fork)
+        row = self._row(config, checkpoint, metadata, known, segments=segments, blobs=blobs, fork=fork)
+        try:
+            await self._writer.submit(row)
+        except Refused:
+            self._known.forget((key, ns))
+            raise ThreadConflict(
+                thread_id=row.thread_id, checkpoint_ns=ns, checkpoint_id=str(row.checkpoint_id)
+            ) from None
+        except BaseException:
+            self._known.forget((key, ns))
+            raise
+        self._known.put((key, ns), known)
+        self._blobs.add(key, blobs)
+        return _config(row.thread_id, ns, row.checkpoint_id)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what one task wrote, next to the checkpoint it started from. Durable when it returns."""
+        key, ns, checkpoint_id = _address(config)
+        if not isinstance(checkpoint_id, UUID):
+            msg = "put_writes needs the checkpoint_id of the step it belongs to"
+            raise InvalidInput(msg, field="configurable.checkpoint_id")
+        rows = self._writes_rows(key, ns, checkpoint_id, writes, task_id=task_id, task_path=task_path)
+        try:
+            await asyncio.gather(*(self._writer.submit(row) for row in rows))
+        except Refused:
+            thread_id = str(config["configurable"]["thread_id"])
+            raise ThreadConflict(thread_id=thread_id, checkpoint_ns=ns, checkpoint_id=str(checkpoint_id)) from None
+        for row in rows:
+            self._blobs.add(key, row.blobs)
+
+    async def _parent(self, key: bytes, ns: str, parent_id: UUID | None) -> KnownCheckpoint | None:
+        if parent_id is None:
+            return None
+        known = self._known.get((key, ns), parent_id)
+        if known is None:
+            # Not ours, or forgotten: read it, so that what it shares with the new one is not stored again.
+            loaded = await self._reader.load(key, ns, parent_id)
+            if loaded is not None:
+                _, _, known = await self._restore(loaded[0], ())
+        return known
+
+    def _store(
+        self,
+        checkpoint: Checkpoint,
+        new_versions: ChannelVersions,
+        parent: KnownCheckpoint | None,
+        *,
+        blobs: Blobs,
+        fork: bool,
+    ) -> tuple[KnownCheckpoint, list[Segment]]:
+        """Turn channel values into nodes; a channel whose version did not move keeps its parent's."""
+        nodes: dict[str, Node] = {}
+        lists: dict[str, KnownList] = {}
+        segments: list[Segment] = []
+        versions = checkpoint["channel_versions"]
+        for channel, value in checkpoint["channel_values"].items():
+            before = parent.lists.get(channel) if parent is not None else None
+            if type(value) is list and (value or before is not None):
+                known, segment = store_list(
+                    self._codec, cast("list[object]", value), before, path=channel, blobs=blobs, fork=fork
+                )
+                nodes[channel] = known.reference
+                lists[channel] = known
+                if segment is not None:
+                    segments.append(segment)
+            elif parent is not None and _unchanged(channel, parent, versions, new_versions):
+                nodes[channel] = parent.nodes[channel]
+            else:
+                nodes[channel] = node_of(self._codec, value, path=channel, blobs=blobs)
+        known_checkpoint = KnownCheckpoint(
+            checkpoint_id=UUID(checkpoint["id"]),
+            generation=parent.generation if parent is not None else None,
+            versions=dict(versions),
+            nodes=nodes,
+            lists=lists,
+        )
+        return known_checkpoint, segments
+
+    def _row(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        known: KnownCheckpoint,
+        *,
+        segments: Sequence[Segment],
+        blobs: Blobs,
+        fork: bool,
+    ) -> CheckpointRow:
+        key, ns, parent_id = _address(config)
+        body = Body(
+            v=checkpoint["v"],
+            ts=checkpoint["ts"],
+            channel_versions=checkpoint["channel_versions"],
+            versions_seen=checkpoint["versions_seen"],
+            updated_channels=checkpoint.get("updated_channels"),
+            nodes=dict(known.nodes),
+        )
+        kept = stored_metadata(config, metadata)
+        run_id = kept.get("run_id")
+        return CheckpointRow(
+            thread_key=key,
+            thread_id=str(config["configurable"]["thread_id"]),
+            ns=ns,
+            checkpoint_id=known.checkpoint_id,
+            parent_id=cast("UUID | None", parent_id),
+            fork=fork,
+            generation=known.generation,
+            run_id=run_id if isinstance(run_id, str) else None,
+            metadata=encode_metadata(kept),
+            body=body.pack(),
+            fence=self._fence,
+            segments=segments,
+            blobs=blobs,
+        )
+
+    def _writes_rows(
+        self,
+        key: bytes,
+        ns: str,
+        checkpoint_id: UUID,
+        writes: Sequence[tuple[str, Any]],
+        *,
+        task_id: str,
+        task_path: str,
+    ) -> list[WritesRow]:
+        """One row for a task's output, one for each of LangGraph's special channels."""
+        grouped: dict[int, list[tuple[str, Any]]] = {}
+        for channel, value in writes:
+            grouped.setdefault(WRITES_IDX_MAP.get(channel, 0), []).append((channel, value))
+        rows: list[WritesRow] = []
+        for idx, own in grouped.items():
+            blobs: Blobs = {}
+            nodes = [
+                [channel, node_of(self._codec, value, path=f"write to {channel}", blobs=blobs)]
+                for channel, value in own
+            ]
+            rows.append(
+                WritesRow(
+                    thread_key=key, ns=ns, checkpoint_id=checkpoint_id, task_id=task_bytes(task_id), idx=idx,
+                    count=len(nodes), task_path=task_path, body=pack(nodes), fence=self._fence, blobs=blobs,
+                )  # fmt: skip
+            )
+        return rows
+
+    # erasing and copying
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread; late writes of runs that still know it are refused."""
+        key = thread_key(str(thread_id))
+        self._known.forget_thread(key)
+        await erasing.delete_thread(self._reader.pool, key)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints of these runs; the head falls back to the newest that remains."""
+        for key in await self._reader.threads_of_runs([str(run_id) for run_id in run_ids]):
+            self._known.forget_thread(key)
+            await erasing.delete_runs(self._reader.pool, key, {str(run_id) for run_id in run_ids})
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy state and history to a thread that has none; raises Conflict when it has."""
+        source, target = thread_key(str(source_thread_id)), thread_key(str(target_thread_id))
+        await erasing.copy_thread(self._reader.pool, source, target, target_thread_id=str(target_thread_id))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete history: all of it (`delete`), or all but the heads (`keep_latest`).
+
+        `keep_latest` keeps ancestors that a DeltaChannel of the head is still rebuilt from.
+        """
+        if isinstance(thread_ids, str):
+            msg = "thread_ids must be a sequence of thread ids, not one string"
+            raise InvalidInput(msg, field="thread_ids")
+        if strategy not in {"keep_latest", "delete"}:
+            msg = f"unknown prune strategy {strategy!r}; there are 'keep_latest' and 'delete'"
+            raise InvalidInput(msg, field="strategy")
+        for thread_id in thread_ids:
+            if strategy == "delete":
+                await self.adelete_thread(thread_id)
+            else:
+                key = thread_key(str(thread_id))
+                self._known.forget_thread(key)
+                await erasing.keep_latest(self._reader.pool, key)
+
+
+_NO_SUCH_ID = object()
+
+
+def _address(config: RunnableConfig) -> tuple[bytes, str, Any]:
+    """Return thread key, namespace, and the checkpoint id (None: the head; _NO_SUCH_ID: not a UUID)."""
+    configurable = config["configurable"]
+    wanted = configurable.get("checkpoint_id")
+    key = thread_key(str(configurable["thread_id"]))
+    return key, str(configurable.get("checkpoint_ns") or ""), _checkpoint_id(wanted)
+
+
+def _checkpoint_id(wanted: object) -> Any:
+    if not wanted:
+        return None
+    try:
+        return UUID(str(wanted))
+    except ValueError:
+        return _NO_SUCH_ID
+
+
+def _filters(config: RunnableConfig | None) -> tuple[bytes | None, str | None, Any]:
+    configurable = (config or {}).get("configurable") or {}
+    thread_id = configurable.get("thread_id")
+    ns = configurable.get("checkpoint_ns")
+    return (
+        None if thread_id is None else thread_key(str(thread_id)),
+        None if ns is None else str(ns),
+        _checkpoint_id(configurable.get("checkpoint_id")),
+    )
+
+
+def _unchanged(
+    channel: str, parent: KnownCheckpoint, versions: ChannelVersions, new_versions: ChannelVersions
+) -> bool:
+    return (
+        channel in parent.nodes
+        and channel not in new_versions
+        and parent.versions.get(channel) == versions.get(channel)
+    )
+
+
+def _is_fork(key: bytes, ns: str, parent_id: UUID | None, metadata: CheckpointMetadata) -> bool:
+    if metadata.get("source") == "fork":
+        return True
+    if parent_id is None:
+        return (key, ns, "empty") not in _seen.get()
+    return (key, ns, parent_id) in _seen.get()
+
+
+def _remember(observation: object) -> None:
+    seen = _seen.get()
+    if observation not in seen:
+        _seen.set((*seen[1 - _SEEN_LIMIT :], observation))
+
+
+def _config(thread_id: str, ns: str, checkpoint_id: UUID) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": str(checkpoint_id)}}
+
+
+def _tuple(
+    thread_id: str, stored: StoredCheckpoint, checkpoint: Checkpoint, pending: list[Any]
+) -> CheckpointTuple:
+    parent = None if stored.parent_id is None else _config(thread_id, stored.ns, stored.parent_id)
+    return CheckpointTuple(
+        config=_config(thread_id, stored.ns, stored.checkpoint_id),
+        checkpoint=checkpoint,
+        metadata=cast("CheckpointMetadata", stored.metadata),
+        parent_config=parent,
+        pending_writes=pending,
+    )

@@ -1,0 +1,159 @@
+"""Every error Outlast raises on purpose, in one tree.
+
+    OutlastError
+    ├── ConfigurationError      the project's files or settings are wrong
+    │   ├── AgentLoadError      a graph named in langgraph.json or outlast.toml cannot be loaded
+    │   └── DatabaseSetupError  no usable PostgreSQL, or its schema is not the one this version needs
+    ├── InvalidInput            a request's field is wrong; nothing was stored
+    ├── NotFound                no such run, thread or agent
+    ├── Conflict                the thing exists but is not in a state that allows this
+    │   ├── ThreadConflict      two writers on one thread; the later one was refused
+    │   └── ThreadQuarantined   the thread's state cannot be restored; a person has to look
+    ├── LeaseLost               another worker owns the run now; stop and discard
+    ├── DatabaseUnavailable     PostgreSQL does not answer; nothing was lost, try again
+    └── StateError              a value of the graph's state
+        ├── StateNotSerializable  cannot be stored
+        ├── StateTooLarge         is larger than the cap
+        └── StateUnreadable       was stored but cannot be restored to its type
+
+`code` names the error for programs and never changes; `retryable` says whether the same
+request can succeed later without anyone changing anything.
+"""
+
+from typing import ClassVar
+
+
+class OutlastError(Exception):
+    """Base of all errors raised on purpose; the message says what to do next."""
+
+    code: ClassVar[str] = "outlast_error"
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(OutlastError):
+    """The project's files or settings are wrong."""
+
+    code = "configuration_error"
+
+
+class AgentLoadError(ConfigurationError):
+    """A graph named in `langgraph.json` or `outlast.toml` cannot be loaded."""
+
+    code = "agent_load_error"
+
+
+class DatabaseSetupError(ConfigurationError):
+    """There is no usable PostgreSQL, or its schema is not the one this version needs."""
+
+    code = "database_setup_error"
+
+
+class InvalidInput(OutlastError):  # noqa: N818 - a name the HTTP layer and the CLI show as it is
+    """A field of a request is wrong; nothing was stored."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(OutlastError):  # noqa: N818 - as above
+    """There is no such run, thread or agent."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name!r}")
+        self.kind = kind
+        self.name = name
+
+
+class Conflict(OutlastError):  # noqa: N818 - as above
+    """The thing exists but is not in a state that allows this."""
+
+    code = "conflict"
+
+
+class ThreadConflict(Conflict):
+    """Two writers worked on one thread; this one was late and nothing of it was stored."""
+
+    code = "thread_conflict"
+
+    def __init__(self, *, thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> None:
+        where = f"thread {thread_id!r}" + (f", namespace {checkpoint_ns!r}" if checkpoint_ns else "")
+        super().__init__(
+            f"{where} was moved on by another writer, so checkpoint {checkpoint_id} was refused and nothing of it "
+            "was stored. Read the thread's state again and repeat the call; run one graph on a thread at a time."
+        )
+        self.thread_id = thread_id
+
+
+class ThreadQuarantined(Conflict):
+    """The thread's state cannot be restored to its types, so no run may start on it."""
+
+    code = "thread_quarantined"
+
+    def __init__(self, *, thread_id: str, reason: str) -> None:
+        super().__init__(
+            f"thread {thread_id!r} is quarantined: {reason}. Repair the cause, then reading its state "
+            "(`GET /agent/state/...`) lifts the quarantine."
+        )
+        self.thread_id = thread_id
+        self.reason = reason
+
+
+class LeaseLost(OutlastError):  # noqa: N818 - the field's standard term
+    """Another worker owns the run now: stop and discard. Nothing of this write was stored."""
+
+    code = "lease_lost"
+
+    def __init__(self, *, run_id: str, epoch: int) -> None:
+        super().__init__(f"run {run_id} is no longer owned under epoch {epoch}; this write was refused")
+        self.run_id = run_id
+        self.epoch = epoch
+
+
+class DatabaseUnavailable(OutlastError):  # noqa: N818 - says what is, not what failed
+    """PostgreSQL does not answer. Nothing acknowledged is lost; try again."""
+
+    code = "database_unavailable"
+    retryable = True
+
+
+class StateError(OutlastError):
+    """A value of a graph's state cannot be stored or restored; `path` says which one."""
+
+    code = "state_error"
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StateNotSerializable(StateError):
+    """A value cannot be stored."""
+
+    code = "state_not_serializable"
+
+
+class StateTooLarge(StateError):
+    """A value is larger than the cap."""
+
+    code = "state_too_large"
+
+    def __init__(self, *, path: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"state {path}: {size_bytes:,} bytes is over the cap of {limit_bytes:,} bytes for one value. "
+            "Keep large data outside the state (a file, an object store) and put its address here, "
+            "or raise max_value_bytes.",
+            path=path,
+        )
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class StateUnreadable(StateError):
+    """A value was stored but cannot be restored to its type; it is left as it is in the database."""
+
+    code = "state_unreadable"

@@ -1,0 +1,1 @@
+"""Where durable state lives: everything that speaks to a database."""

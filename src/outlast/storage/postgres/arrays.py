@@ -1,0 +1,134 @@
+"""Arrays in PostgreSQL's binary format, built in one pass.
+
+A batch of the group commit is some twenty arrays. psycopg adapts a list element by element
+in Python (measured 0.6 us per element); these wrappers know their element type, so one join
+of the elements' bytes is enough (0.15 us per element for bytea).
+
+Format (src/backend/utils/adt/arrayfuncs.c, array_recv): number of dimensions, has-null flag,
+element oid, then length and lower bound of the dimension, then each element as a 4-byte length
+(-1 for NULL) and its bytes.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+from uuid import UUID
+
+from psycopg import AsyncConnection, Connection
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_HEADER = struct.Struct("!iiIii")
+_LENGTH = struct.Struct("!i").pack
+_EMPTY = struct.Struct("!iiI").pack
+_NULL = _LENGTH(-1)
+
+
+class _Array:
+    """A sequence of already encoded elements (None is NULL)."""
+
+    __slots__ = ("elements",)
+
+    element_oid: ClassVar[int]
+    array_oid: ClassVar[int]
+
+    def __init__(self, elements: Sequence[bytes | None]) -> None:
+        self.elements = elements
+
+    def to_binary(self) -> bytes:
+        elements = self.elements
+        if not elements:
+            return _EMPTY(0, 0, self.element_oid)
+        parts: list[bytes] = [_HEADER.pack(1, 1, self.element_oid, len(elements), 1)]
+        for element in elements:
+            if element is None:
+                parts.append(_NULL)
+            else:
+                parts.append(_LENGTH(len(element)))
+                parts.append(element)
+        return b"".join(parts)
+
+
+class ByteaArray(_Array):
+    """bytea[]."""
+
+    element_oid = 17
+    array_oid = 1001
+
+
+class UuidArray(_Array):
+    """uuid[]; each element is the 16 bytes of a UUID."""
+
+    element_oid = 2950
+    array_oid = 2951
+
+    @classmethod
+    def of(cls, values: Iterable[UUID | None]) -> "UuidArray":
+        """Build from UUID objects."""
+        return cls([None if value is None else value.bytes for value in values])
+
+
+class TextArray(_Array):
+    """text[]."""
+
+    element_oid = 25
+    array_oid = 1009
+
+    @classmethod
+    def of(cls, values: Iterable[str | None]) -> "TextArray":
+        """Build from strings, which must not hold NUL (PostgreSQL's text cannot)."""
+        return cls([None if value is None else value.encode() for value in values])
+
+
+class BoolArray(_Array):
+    """boolean[]."""
+
+    element_oid = 16
+    array_oid = 1000
+
+    @classmethod
+    def of(cls, values: Iterable[bool]) -> "BoolArray":
+        """Build from booleans."""
+        return cls([b"\x01" if value else b"\x00" for value in values])
+
+
+class IntArray(_Array):
+    """integer[]."""
+
+    element_oid = 23
+    array_oid = 1007
+    _pack: ClassVar[struct.Struct] = struct.Struct("!i")
+
+    @classmethod
+    def of(cls, values: Iterable[int | None]) -> "IntArray":
+        """Build from integers."""
+        pack = cls._pack.pack
+        return cls([None if value is None else pack(value) for value in values])
+
+
+class BigintArray(IntArray):
+    """bigint[]."""
+
+    element_oid = 20
+    array_oid = 1016
+    _pack: ClassVar[struct.Struct] = struct.Struct("!q")
+
+
+_ARRAYS: tuple[type[_Array], ...] = (ByteaArray, UuidArray, TextArray, BoolArray, IntArray, BigintArray)
+
+
+def register(connection: "AsyncConnection[object] | Connection[object]") -> None:
+    """Teach a connection to send these arrays as they are."""
+    for array in _ARRAYS:
+        connection.adapters.register_dumper(array, _dumper(array))
+
+
+def _dumper(array: type[_Array]) -> type[Dumper]:
+    class ArrayDumper(Dumper):
+        format = Format.BINARY
+        oid = array.array_oid
+
+        def dump(self, obj: _Array) -> bytes:
+            return obj.to_binary()
+
+    return ArrayDumper

@@ -1,0 +1,168 @@
+"""Reading and erasing checkpoints: rows in, rows out. Writing is `group_commit`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.queries import Queries
+
+_SQL = Queries("checkpoints")
+Connection = AsyncConnection[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCheckpoint:
+    """One row of `checkpoints`. `generation` is None where the head was not read."""
+
+    thread_key: bytes
+    ns: str
+    checkpoint_id: UUID
+    parent_id: UUID | None
+    metadata: dict[str, Any]
+    body: bytes
+    is_head: bool = False
+    generation: int | None = None
+    thread_id: str | None = None
+    run_id: str | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredWrites:
+    """One row of `checkpoint_writes`."""
+
+    checkpoint_id: UUID
+    task_id: bytes
+    idx: int
+    task_path: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSegment:
+    """One row of `checkpoint_lists`."""
+
+    list_id: int
+    start: int
+    length: int
+    items: bytes
+
+
+def thread_key(thread_id: str, *, tenant: str = "default") -> bytes:
+    """Return the 16-byte key of a thread: a hash of tenant and id with the tenant's length in it."""
+    return blake2b(f"{len(tenant)}:{tenant}:{thread_id}".encode(), digest_size=16).digest()
+
+
+class CheckpointReader:
+    """Short reads on pooled connections."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def load(
+        self, key: bytes, ns: str, checkpoint_id: UUID | None
+    ) -> tuple[StoredCheckpoint, list[StoredWrites]] | None:
+        """Return a checkpoint (the head when no id is given) and its pending writes, or None."""
+        async with self.pool.connection() as connection:
+            parameters = {"thread_key": UUID(bytes=key), "ns": ns, "checkpoint_id": checkpoint_id}
+            statement = _SQL.head if checkpoint_id is None else _SQL.one
+            cursor = await connection.execute(statement, parameters, binary=True)
+            row = await cursor.fetchone()
+            if row is None:
+                return None
+            found = StoredCheckpoint(
+                thread_key=key, ns=ns, checkpoint_id=row[0], parent_id=row[1], metadata=row[2], body=row[3],
+                generation=row[4], is_head=row[5],
+            )  # fmt: skip
+            return found, await _writes(connection, key, ns, [found.checkpoint_id])
+
+    async def writes(self, key: bytes, ns: str, checkpoint_ids: Sequence[UUID]) -> list[StoredWrites]:
+        """Return the writes of several checkpoints, each checkpoint's in LangGraph's order."""
+        async with self.pool.connection() as connection:
+            return await _writes(connection, key, ns, checkpoint_ids)
+
+    async def segments(self, key: bytes, lengths: Mapping[int, int]) -> list[StoredSegment]:
+        """Return the segments of each list up to the length given for it, in order."""
+        parameters = {
+            "thread_key": UUID(bytes=key), "list_ids": list(lengths), "lengths": list(lengths.values())
+        }  # fmt: skip
+        rows = await self._fetch(_SQL.lists, parameters)
+        return [StoredSegment(list_id=row[0], start=row[1], length=row[2], items=row[3]) for row in rows]
+
+    async def blobs(self, key: bytes, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the content of the hashes that exist."""
+        wanted = [UUID(bytes=hashed) for hashed in hashes]
+        rows = await self._fetch(_SQL.blobs, {"thread_key": UUID(bytes=key), "hashes": wanted})
+        return {hashed.bytes: data for hashed, data in rows}
+
+    async def ancestors(self, key: bytes, ns: str, checkpoint_id: UUID, *, limit: int) -> list[StoredCheckpoint]:
+        """Return a checkpoint and its parents, nearest first, at most `limit` (metadata is not read)."""
+        parameters = {"thread_key": UUID(bytes=key), "ns": ns, "checkpoint_id": checkpoint_id, "limit": limit}
+        rows = await self._fetch(_SQL.ancestors, parameters)
+        return [
+            StoredCheckpoint(thread_key=key, ns=ns, checkpoint_id=row[0], parent_id=row[1], metadata={}, body=row[2])
+            for row in rows
+        ]
+
+    async def matching(
+        self,
+        key: bytes | None,
+        ns: str | None,
+        checkpoint_id: UUID | None,
+        *,
+        metadata: Mapping[str, Any],
+        before_seq: int | None,
+        limit: int,
+    ) -> list[StoredCheckpoint]:
+        """Return matching checkpoints, newest first; None does not filter."""
+        parameters = {
+            "thread_key": None if key is None else UUID(bytes=key),
+            "ns": ns,
+            "checkpoint_id": checkpoint_id,
+            "before_seq": before_seq,
+            "filter": Jsonb(dict(metadata)),
+            "limit": limit,
+        }
+        rows = await self._fetch(_SQL.list_checkpoints, parameters)
+        return [
+            StoredCheckpoint(
+                thread_key=row[0].bytes, thread_id=row[1], ns=row[2], checkpoint_id=row[3], parent_id=row[4],
+                metadata=row[5], body=row[6], seq=row[7],
+            )  # fmt: skip
+            for row in rows
+        ]
+
+    async def seq_of(self, key: bytes, checkpoint_id: UUID) -> int | None:
+        """Return the place of a checkpoint in the order of insertion."""
+        rows = await self._fetch(_SQL.seq_of, {"thread_key": UUID(bytes=key), "checkpoint_id": checkpoint_id})
+        return rows[0][0] if rows else None
+
+    async def threads_of_runs(self, run_ids: Sequence[str]) -> list[bytes]:
+        """Return the keys of the threads on which these runs left checkpoints."""
+        rows = await self._fetch(_SQL.threads_of_runs, {"run_ids": list(run_ids)})
+        return [key.bytes for (key,) in rows]
+
+    async def quarantine(self, key: bytes, reason: str | None) -> None:
+        """Mark a thread whose state cannot be restored; None lifts the mark."""
+        async with self.pool.connection() as connection:
+            await connection.execute(_SQL.quarantine, {"thread_key": UUID(bytes=key), "reason": reason})
+
+    async def _fetch(self, statement: bytes, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters, binary=True)
+            return await cursor.fetchall()
+
+
+async def _writes(connection: Connection, key: bytes, ns: str, checkpoint_ids: Sequence[UUID]) -> list[StoredWrites]:
+    parameters = {"thread_key": UUID(bytes=key), "ns": ns, "checkpoint_ids": list(checkpoint_ids)}
+    cursor = await connection.execute(_SQL.writes, parameters, binary=True)
+    return [
+        StoredWrites(checkpoint_id=row[0], task_id=row[1], idx=row[2], task_path=row[3], body=row[4])
+        for row in await cursor.fetchall()
+    ]

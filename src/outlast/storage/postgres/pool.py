@@ -1,0 +1,139 @@
+"""Connections that notice when the other side has gone.
+
+Settings and their reasons (the figures were measured against a link that drops everything):
+a client that only trusts `asyncio.wait_for` waits far longer than it asked for, since cancelling a
+query opens a second connection into the same black hole. So the kernel gets the deadlines:
+`tcp_user_timeout` bounds unacknowledged data, keepalives find a dead peer while nothing is sent,
+`connect_timeout` bounds opening. The server gets its own, so that nothing of ours can sit in an
+open transaction and hold back vacuum for everyone.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from outlast.errors import ConfigurationError, DatabaseUnavailable
+from outlast.settings import DatabaseSettings
+from outlast.storage.postgres import arrays
+
+# Errors that say nothing about the statement: the connection, the server or the pool has gone.
+CONNECTION_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    PoolTimeout,
+    PoolClosed,
+    OSError,
+)
+
+
+def conninfo(settings: DatabaseSettings, *, application_name: str) -> str:
+    """Return the connection string with our deadlines; what the user's own URL says wins.
+
+    Raises ConfigurationError when the URL cannot be parsed; the text never repeats the URL,
+    which may hold a password.
+    """
+    try:
+        given = conninfo_to_dict(settings.url)
+    except psycopg.ProgrammingError as error:
+        msg = "the database URL cannot be parsed; expected postgresql://user:password@host:5432/name"
+        raise ConfigurationError(msg) from error
+    options = (
+        f"-c search_path={settings.schema_name} "
+        "-c idle_in_transaction_session_timeout=10000 "
+        f"-c statement_timeout={settings.statement_timeout_ms} "
+        # The planner has no business compiling what runs in a millisecond.
+        "-c jit=off -c timezone=UTC"
+    )
+    ours: dict[str, Any] = {
+        "application_name": application_name,
+        "connect_timeout": 3,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5000,
+    }
+    merged = ours | {key: value for key, value in given.items() if value is not None}
+    merged["options"] = " ".join(part for part in (str(given.get("options") or ""), options) if part)
+    return make_conninfo("", **merged)
+
+
+async def connect(settings: DatabaseSettings, *, application_name: str) -> AsyncConnection[Any]:
+    """Open one connection of its own, outside any pool, in autocommit mode.
+
+    Raises DatabaseUnavailable when the server cannot be reached within 3 seconds.
+    """
+    try:
+        connection = await AsyncConnection[Any].connect(
+            conninfo(settings, application_name=application_name),
+            autocommit=True,
+            prepare_threshold=None if settings.pooler else 0,
+        )
+    except CONNECTION_ERRORS as error:
+        raise unavailable(error) from error
+    arrays.register(connection)
+    return connection
+
+
+class Pool:
+    """Connections for short statements, checked when borrowed.
+
+    Never hold one over a model call or a stream: borrow, run one decision, give it back.
+    """
+
+    def __init__(self, settings: DatabaseSettings, *, application_name: str, size: int | None = None) -> None:
+        self.settings = settings
+        self._pool = AsyncConnectionPool(
+            conninfo(settings, application_name=application_name),
+            min_size=1,
+            max_size=size or settings.pool_size,
+            timeout=settings.pool_timeout_seconds,
+            # Connections die of age before a firewall forgets them.
+            max_lifetime=1800,
+            max_idle=300,
+            open=False,
+            kwargs={"autocommit": True, "prepare_threshold": None if settings.pooler else 0},
+            configure=_configure,
+            name=application_name,
+        )
+
+    async def open(self) -> None:
+        """Start the pool; raises DatabaseUnavailable when no connection can be made."""
+        try:
+            await self._pool.open(wait=True, timeout=self.settings.pool_timeout_seconds)
+        except CONNECTION_ERRORS as error:
+            await self._pool.close()
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """Close every connection; nothing can be borrowed afterwards."""
+        await self._pool.close(timeout=5)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Borrow a connection in autocommit mode: each statement is its own transaction."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except CONNECTION_ERRORS as error:
+            raise unavailable(error) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Borrow a connection inside one transaction: all of the block or nothing."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+def unavailable(error: BaseException) -> DatabaseUnavailable:
+    """Describe a lost or missing server without repeating connection details."""
+    return DatabaseUnavailable(f"PostgreSQL does not answer ({type(error).__name__}); try again")
+
+
+async def _configure(connection: AsyncConnection[Any]) -> None:
+    arrays.register(connection)

@@ -1,0 +1,41 @@
+"""Named SQL: each statement lives in `sql/<concept>.sql` under `-- name: <statement>`.
+
+The comment above a statement says why it is written that way. `Queries("runs").claim` is
+the text of statement `claim` in `sql/runs.sql`; an unknown name fails when it is asked for,
+and a test asks for all of them and prepares each one against the migrated schema.
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+
+
+class Queries:
+    """The statements of one concept, as attributes."""
+
+    def __init__(self, concept: str) -> None:
+        self.concept = concept
+        self._statements = statements(concept)
+
+    def __getattr__(self, name: str) -> bytes:
+        try:
+            return self._statements[name]
+        except KeyError:
+            msg = f"sql/{self.concept}.sql has no statement named {name!r}"
+            raise AttributeError(msg) from None
+
+
+@cache
+def statements(concept: str) -> dict[str, bytes]:
+    """Return the statements of `sql/<concept>.sql` by name, comments stripped."""
+    text = files(__package__).joinpath("sql", f"{concept}.sql").read_text(encoding="utf-8")
+    parts = _NAME.split(text)[1:]
+    named = dict(zip(parts[::2], parts[1::2], strict=True))
+    return {name: _without_comments(body).encode() for name, body in named.items()}
+
+
+def _without_comments(statement: str) -> str:
+    lines = (line for line in statement.splitlines() if not line.lstrip().startswith("--"))
+    return "\n".join(lines).strip().rstrip(";")

@@ -1,0 +1,163 @@
+"""Anyone says that something happened; who listens is decided elsewhere.
+
+`emit("checkpoint.committed", rows=3)` costs a dictionary look-up when nobody listens. Logs, metrics and the live
+stream subscribe; the same names are the fault points of the test suite, so production code carries no test hooks.
+
+Faults, for tests only, come from `OUTLAST_FAULT`, several separated by commas, then options:
+
+    checkpoint.before_commit:exit:0.1,run.claimed:stall:1:2;seed=42;stall=30
+
+    point : action : probability (default 1) : only the n-th time the dice fall so (default every time)
+
+Actions: `exit` ends the process as kill -9 would, `raise` raises FaultInjected, `lost` raises ConnectionError (after a
+commit: the answer that never came), `stall` blocks the whole process's thread for `stall` seconds (default 30; a worker
+that was suspended). With a `log=PATH` option each hit is appended to the file as a line `point pid`.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+Listener = Callable[[str, Mapping[str, Any]], None]
+
+# Every name that may be emitted. A test fails on a name that is missing here or never emitted.
+POINTS: Final[Mapping[str, str]] = {
+    "run.enqueue.before_commit": "a run is about to be stored",
+    "run.enqueued": "a run was stored; its acknowledgement is still to be sent",
+    "run.claimed": "a worker owns a batch of runs",
+    "run.started": "the graph of a run is about to be called",
+    "run.executed": "the graph ended; the run is not settled yet",
+    "run.settle.before_commit": "the outcome is about to be stored",
+    "run.settled": "the outcome is stored",
+    "run.lease_lost": "a write was refused: another worker owns the run",
+    "run.cancel.requested": "a cancellation was stored",
+    "run.drained": "a run was handed back at a step boundary",
+    "run.progress.saved": "progress of a run was stored",
+    "step.started": "a node or task of a run begins",
+    "checkpoint.before_commit": "a batch of checkpoints is about to be sent",
+    "checkpoint.after_commit": "a batch of checkpoints is durable, the runs do not know yet",
+    "checkpoint.connection_lost": "the writer's connection broke; the batch is sent again",
+    "worker.started": "a worker registered",
+    "worker.heartbeat": "a worker said that it lives",
+    "worker.fenced": "a worker could not renew its lease and stops itself",
+    "worker.draining": "a worker was asked to stop",
+    "worker.stopped": "a worker has handed everything back",
+    "recovery.before_reap": "a dead worker was found; its runs are about to be taken",
+    "recovery.reaped": "the runs of a dead worker are back in the queue",
+    "loop.failed": "one round of a supervised background loop failed; it goes on",
+}
+
+
+class FaultInjected(RuntimeError):
+    """Raised by the fault action `raise`."""
+
+
+@dataclass(slots=True)
+class _Fault:
+    point: str
+    action: str
+    probability: float = 1.0
+    nth: int | None = None
+    hits: int = 0
+
+
+@dataclass(slots=True)
+class _Faults:
+    by_point: dict[str, list[_Fault]] = field(default_factory=dict[str, list[_Fault]])
+    rng: random.Random = field(default_factory=random.Random)
+    stall_seconds: float = 30.0
+    log: Path | None = None
+
+
+_listeners: list[Listener] = []
+_faults = _Faults()
+
+
+def emit(point: str, **fields: Any) -> None:
+    """Tell the listeners; a listener that raises is a bug of the listener and is not caught here."""
+    if _listeners:
+        for listener in _listeners:
+            listener(point, fields)
+    if _faults.by_point and point in _faults.by_point:
+        _strike(point)
+
+
+def subscribe(listener: Listener) -> Callable[[], None]:
+    """Add a listener, called in the emitter's thread; returns the function that removes it."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
+
+
+def arm(specification: str) -> None:
+    """Arm the faults of `specification` (see the module); an empty one disarms all.
+
+    Raises ValueError on a point or an action that does not exist.
+    """
+    global _faults  # noqa: PLW0603 - one process has one set of faults, like it has one environment
+    faults = _Faults()
+    points, *options = specification.split(";")
+    for option in options:
+        _set_option(faults, option)
+    for part in filter(None, (text.strip() for text in points.split(","))):
+        fault = _parse(part)
+        faults.by_point.setdefault(fault.point, []).append(fault)
+    _faults = faults
+
+
+def _set_option(faults: _Faults, option: str) -> None:
+    key, _, value = option.strip().partition("=")
+    if key == "seed":
+        faults.rng = random.Random(f"{value}:{os.getpid()}")  # noqa: S311 - a reproducible test, not a secret
+    elif key == "stall":
+        faults.stall_seconds = float(value)
+    elif key == "log":
+        faults.log = Path(value)
+    else:
+        msg = f"OUTLAST_FAULT: unknown option {key!r}; known are seed, stall, log"
+        raise ValueError(msg)
+
+
+def _parse(part: str) -> _Fault:
+    point, action, *numbers = part.split(":")
+    if point not in POINTS:
+        msg = f"OUTLAST_FAULT: no fault point {point!r}; there are {', '.join(POINTS)}"
+        raise ValueError(msg)
+    if action not in {"exit", "raise", "lost", "stall"}:
+        msg = f"OUTLAST_FAULT: no action {action!r}; there are exit, raise, lost, stall"
+        raise ValueError(msg)
+    return _Fault(
+        point=point,
+        action=action,
+        probability=float(numbers[0]) if numbers else 1.0,
+        nth=int(numbers[1]) if len(numbers) > 1 else None,
+    )
+
+
+def _strike(point: str) -> None:
+    for fault in _faults.by_point[point]:
+        if _faults.rng.random() >= fault.probability:
+            continue
+        fault.hits += 1
+        if fault.nth is None or fault.hits == fault.nth:
+            _act(fault)
+
+
+def _act(fault: _Fault) -> None:
+    if _faults.log is not None:
+        with _faults.log.open("a") as log:
+            log.write(f"{fault.point} {os.getpid()}\n")
+    if fault.action == "exit":
+        # As kill -9: no finally, no atexit, no flush.
+        os._exit(137)
+    if fault.action == "stall":
+        time.sleep(_faults.stall_seconds)
+    elif fault.action == "lost":
+        msg = f"fault injected at {fault.point}"
+        raise ConnectionError(msg)
+    else:
+        msg = f"fault injected at {fault.point}"
+        raise FaultInjected(msg)
