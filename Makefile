@@ -34,8 +34,8 @@ test: setup ## Run the tests
 .PHONY: check
 check: setup ## Check formatting, lint, types, layers and spelling
 	@# All five, so that one run shows everything there is to repair.
-	@failed=; for tool in "ruff format --check --quiet ." "ruff check --quiet ." pyright lint-imports codespell; do \
-		$(VENV)/bin/$$tool || failed="$$failed$${failed:+, }$${tool%% *}"; \
+	@failed=; for tool in "ruff format --check ." "ruff check ." pyright "lint-imports --no-logo" codespell; do \
+		$(VENV)/bin/$$tool || failed="$$failed$${failed:+, }$$tool"; \
 	done; if [ -n "$$failed" ]; then echo "check: not passed by $$failed"; exit 1; fi
 
 .PHONY: format

@@ -2,7 +2,8 @@
 """Make `.venv` and install one group of locked requirements: `python3 scripts/bootstrap.py [dev|bench|lock]`.
 
 Runs before anything is installed, so it needs the standard library only. Every `make` target calls it
-first, so it has to cost nothing when there is nothing to do: a stamp inside `.venv` records what was
+first, so it has to cost nothing when there is nothing to do; and an old Python must get far enough into it
+to say that it is too old, so the syntax is that of 3.7. A stamp inside `.venv` records what was
 installed, from which locks, and where. The stamp is emptied before work starts and written when it ends,
 so a run that was interrupted is recognised, and its half-made `.venv` thrown away, by the next one.
 """
@@ -124,7 +125,8 @@ def main(group: str) -> None:
 def too_old() -> str:
     """Go on under a newer Python if the machine has one, else say what is needed."""
     for minor in range(30, OLDEST[1] - 1, -1):
-        if found := shutil.which(f"python3.{minor}"):
+        found = shutil.which(f"python3.{minor}")
+        if found:
             os.execv(found, [found, *sys.argv])  # noqa: S606 - no shell is wanted
     return f"Python {'.'.join(map(str, OLDEST))} or later is needed; this is {sys.version.split()[0]} ({BASE})"
 

@@ -58,20 +58,18 @@ def step(what: str, otherwise: str = "failed"):  # noqa: ANN201 - a generator's 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
     """Run a command with its output in the log; raise with the reason and the last lines if it fails."""
     lines: list[str] = []
-    with (
-        LOG.open("a", encoding="utf-8") as log,
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            close_fds=False,  # the child shares the lock, so a killed set-up stays locked until pip has ended
-        ) as process,
-    ):
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        close_fds=False,  # the child shares the lock, so a killed set-up stays locked until pip has ended
+    )
+    with process, LOG.open("a", encoding="utf-8") as log:
         for line in process.stdout or ():
             lines.append(line)
             log.write(line)

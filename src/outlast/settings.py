@@ -6,12 +6,13 @@ line), environment variables `OUTLAST_<BRANCH>__<FIELD>` and `DATABASE_URL`, the
 tables of the same names, the defaults below.
 """
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from outlast.errors import ConfigurationError
 
@@ -37,7 +38,7 @@ class WorkerSettings(_Branch):
 
     concurrency: Annotated[int, Field(ge=1, le=1000, description="runs at the same time in one process")] = 32
     lease: timedelta = Field(default=timedelta(seconds=15), description="silence after which a worker is dead")
-    heartbeat: timedelta = Field(default=timedelta(seconds=2), description="how often it says that it lives")
+    heartbeat: timedelta = Field(default=timedelta(seconds=1), description="how often it says that it lives")
     drain: timedelta = Field(default=timedelta(seconds=25), description="after SIGTERM, for steps to end")
     poll: timedelta = Field(default=timedelta(seconds=1), description="look at the queue at least this often")
     hang: timedelta = Field(default=timedelta(minutes=5), description="event loop silent this long: exit")
@@ -105,14 +106,33 @@ class Settings(BaseSettings):
 def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, Any] | None = None) -> Settings:
     """Build the tree; raises ConfigurationError that names the setting that is wrong.
 
-    `project` holds the tables of the project file, `arguments` what the command line gave, both
-    shaped like the tree; arguments win over the environment, the environment over the project.
+    `project` holds the tables of the project file, `arguments` what the command line gave, both shaped like the tree.
     """
+    url = os.environ.get("DATABASE_URL")
+    below: tuple[dict[str, Any], ...] = ({"database": {"url": url}} if url else {}, dict(project or {}))
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            weaker = (InitSettingsSource(settings_cls, init_kwargs=source) for source in below)
+            return init_settings, env_settings, *weaker
+
     try:
-        environment = _Environment()
-        settings = Settings(**_merged(project or {}, environment.tree(), arguments or {}))
+        return Loaded(**dict(arguments or {}))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         msg = f"settings: {problems}"
         raise ConfigurationError(msg) from error
-    return settings
+
+
+def apply_environment(values: Mapping[str, str]) -> None:
+    """Set the project's `env` for user code; what the process was started with wins."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)

@@ -37,7 +37,6 @@ POINTS: Final[Mapping[str, str]] = {
     "run.cancel.requested": "a cancellation was stored",
     "run.drained": "a run was handed back at a step boundary",
     "run.progress.saved": "progress of a run was stored",
-    "step.started": "a node or task of a run begins",
     "checkpoint.before_commit": "a batch of checkpoints is about to be sent",
     "checkpoint.after_commit": "a batch of checkpoints is durable, the runs do not know yet",
     "checkpoint.connection_lost": "the writer's connection broke; the batch is sent again",

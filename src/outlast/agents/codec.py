@@ -10,6 +10,7 @@ described in `codec_format`, what may be stored in `codec_types`.
 """
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -18,6 +19,7 @@ import xxhash
 
 from outlast.agents import codec_format as fmt
 from outlast.agents import codec_values as values
+from outlast.agents.codec_format import EntryFor, type_of
 from outlast.agents.codec_types import Registry, named
 from outlast.agents.codec_walk import SlowDecoder, SlowEncoder, holds_buffer, unpack_all
 from outlast.errors import StateNotSerializable, StateTooLarge, StateUnreadable
@@ -37,33 +39,28 @@ class Codec:
     """Encodes, decodes and fingerprints state values; immutable and safe to share between threads."""
 
     def __init__(self, *, allowed_types: Iterable[type] | None = None, max_value_bytes: int = 16 * 1024 * 1024) -> None:
-        self._setup(Registry(allowed=named(allowed_types or ()), any_data_class=allowed_types is None), max_value_bytes)
+        self._max_value_bytes = max_value_bytes
+        self._use(Registry(allowed=named(allowed_types or ()), any_data_class=allowed_types is None))
 
     def allowing(self, types: Iterable[type]) -> "Codec":
-        """A codec that allows these data classes too, wherever they are defined."""
-        codec = Codec.__new__(Codec)
-        allowed = {**self._registry.allowed, **named(types)}
-        codec._setup(Registry(allowed=allowed, any_data_class=self._registry.any_data_class), self._max_value_bytes)
+        """Return a codec that allows these data classes too, wherever they are defined."""
+        codec = copy(self)
+        codec._use(self._registry.allowing(named(types)))  # noqa: SLF001 - of its own class
         return codec
 
     def encode(self, value: object, *, path: str) -> bytes:
-        """The stored form of `value`.
+        """Return the stored form of `value`.
 
         Raises StateNotSerializable, naming the nested path of what cannot be stored or could not be
         read back, and StateTooLarge.
         """
-        try:
-            data = packb(value, self._pack_hook, fmt.PACK)
-            if _may_hold_bytes(data) and holds_buffer(value, self._registry.content_for):
-                data = self._encode_slowly(value, path)
-        except Exception:  # noqa: BLE001 - the packer raises one bare TypeError for everything
-            data = self._encode_slowly(value, path)
+        data = self._pack(value, self._pack_hook, self._registry.entry_for, path)
         if len(data) > self._max_value_bytes:
             raise StateTooLarge(path=path, size_bytes=len(data), limit_bytes=self._max_value_bytes)
         return data
 
     def decode(self, data: bytes, *, path: str) -> Any:
-        """The value `encode` was given; raises StateUnreadable and nothing else.
+        """Return the value `encode` was given; raises StateUnreadable and nothing else.
 
         Runs no code of the stored types, unless a class has changed: then its own validation or
         constructor decides.
@@ -74,37 +71,31 @@ class Codec:
             return self._decode_slowly(data, path)
 
     def fingerprint(self, value: object) -> bytes:
-        """16 bytes that are equal exactly when the content is.
+        """Return 16 bytes that are equal exactly when the content is.
 
         Content is types, values and the order of dicts; which fields of a model were set explicitly
         is not. Raises StateNotSerializable.
         """
-        try:
-            data = packb(value, self._print_hook, fmt.PACK)
-            if _may_hold_bytes(data) and holds_buffer(value, self._registry.content_for):
-                data = self._fingerprint_slowly(value)
-        except Exception:  # noqa: BLE001 - as in encode
-            data = self._fingerprint_slowly(value)
-        return xxhash.xxh3_128_digest(data)
+        return xxhash.xxh3_128_digest(self._pack(value, self._print_hook, self._registry.content_for, "value"))
 
-    def _setup(self, registry: Registry, max_value_bytes: int) -> None:
+    def _use(self, registry: Registry) -> None:
         self._registry = registry
-        self._max_value_bytes = max_value_bytes
         self._pack_hook = _pack_hook(registry, fmt.FAST_DEPTH)
         self._print_hook = _print_hook(registry)
         self._unpack_hook = _unpack_hook(registry, fmt.FAST_DEPTH)
 
-    def _encode_slowly(self, value: object, path: str) -> bytes:
-        return _encode_slowly(SlowEncoder(self._registry.entry_for), value, path)
-
-    def _fingerprint_slowly(self, value: object) -> bytes:
-        return _encode_slowly(SlowEncoder(self._registry.content_for), value, "value")
+    def _pack(self, value: object, hook: _PackHook | None, entry_for: EntryFor, path: str) -> bytes:
+        try:
+            data = packb(value, hook, fmt.PACK)
+            if not _may_hold_bytes(data) or not holds_buffer(value, self._registry.contents, entry_for):
+                return data
+        except Exception:  # noqa: BLE001, S110 - the packer raises one bare TypeError for everything
+            pass
+        return _pack_slowly(SlowEncoder(entry_for), value, path)
 
     def _decode_slowly(self, data: bytes, path: str) -> Any:
         decoder = SlowDecoder(partial(_build, self._registry))
         try:
-            if data[:1] == fmt.LATER_FORMAT:
-                raise fmt.Refused("it was written by a later version of Outlast; upgrade this process")
             return decoder.decode(data)
         except fmt.Refused as error:
             raise StateUnreadable(f"state {path} cannot be restored: {error}", path=path) from error
@@ -116,7 +107,7 @@ class Codec:
             ) from error
 
 
-def _encode_slowly(encoder: SlowEncoder, value: object, path: str) -> bytes:
+def _pack_slowly(encoder: SlowEncoder, value: object, path: str) -> bytes:
     try:
         return encoder.encode(value, path)
     except StateNotSerializable:
@@ -142,7 +133,8 @@ def _pack_hook(registry: Registry, depth: int) -> _PackHook | None:
     ext = ormsgpack.Ext
 
     def hook(value: Any) -> Any:
-        code, explode = known(type(value)) or learn(type(value))
+        cls = type_of(value)
+        code, explode = known(cls) or learn(cls)
         parts = explode(value)
         if type(parts) is list:
             return ext(code, packb(parts, deeper, fmt.PACK))
@@ -174,7 +166,8 @@ def _print_hook(registry: Registry) -> _PackHook:
     learn = registry.content_for
 
     def hook(value: Any) -> Any:
-        code, explode = known(type(value)) or learn(type(value))
+        cls = type_of(value)
+        code, explode = known(cls) or learn(cls)
         if code in _SETS:
             # Equal sets may iterate differently.
             return [_MARKS[code], sorted(packb(item, hook, fmt.PACK) for item in value)]

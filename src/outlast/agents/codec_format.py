@@ -93,5 +93,9 @@ Entry: TypeAlias = tuple[int, Explode]
 EntryFor: TypeAlias = Callable[[type], Entry]
 
 
+# `type` as the type checker can follow it.
+type_of: Final[Callable[[object], type[Any]]] = type
+
+
 class Refused(Exception):  # noqa: N818 - turned into a StateError, with the path, before anyone outside sees it
     """A value or a stored type is not acceptable; the message is the second half of a sentence."""

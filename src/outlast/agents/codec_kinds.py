@@ -17,7 +17,9 @@ from pydantic_core import PydanticUndefined
 from outlast.agents import codec_format as fmt
 from outlast.agents.codec_format import Refused
 
-_new = object.__new__
+_new: Callable[[Any], Any] = object.__new__
+_new_tuple: Callable[[Any, list[Any]], Any] = vars(tuple)["__new__"]
+_update: Callable[[dict[Any, Any], dict[Any, Any]], None] = vars(dict)["update"]
 _set = object.__setattr__
 # The slots themselves, which are quicker to write than through __setattr__.
 _set_names = vars(BaseModel)["__pydantic_fields_set__"].__set__
@@ -39,20 +41,20 @@ class Kind:
         self.still_there = still_there
 
     def explode(self, value: Any) -> list[Any]:
-        """What the ext holds: the type's stored name first, then its parts."""
+        """Return what the ext holds: the type's stored name first, then its parts."""
         raise NotImplementedError
 
     def content(self, value: Any) -> list[Any]:
-        """`explode` without what equality does not compare."""
+        """Return what `explode` does, without what equality does not compare."""
         return self.explode(value)
 
     def restore(self, parts: list[Any]) -> Any:
-        """An instance equal to the one taken apart; raises when the parts do not fit the class."""
+        """Return an instance equal to the one taken apart; raises when the parts do not fit the class."""
         raise NotImplementedError
 
     @property
     def name(self) -> str:
-        """The class as messages show it."""
+        """Return the class as messages show it."""
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
 
@@ -61,7 +63,7 @@ class ModelKind(Kind):
 
     code = fmt.MODEL
 
-    def __init__(self, cls: type[BaseModel], ref: int | str, *, still_there: Callable[[], bool] | None) -> None:
+    def __init__(self, cls: Any, ref: int | str, *, still_there: Callable[[], bool] | None) -> None:
         super().__init__(cls, ref, still_there=still_there)
         self._names = tuple(cls.model_fields)
         self._bits = {name: 1 << index for index, name in enumerate(self._names)}
@@ -70,6 +72,7 @@ class ModelKind(Kind):
         self._keeps_extra = cls.model_config.get("extra") == "allow"
 
     def explode(self, value: BaseModel) -> list[Any]:
+        """Return the type, fields, which of them were set, and extra and private attributes if any."""
         parts = self.content(value)
         names = value.__pydantic_fields_set__
         try:
@@ -80,6 +83,7 @@ class ModelKind(Kind):
         return parts
 
     def content(self, value: BaseModel) -> list[Any]:
+        """Return the same without the set of fields that were set."""
         fields = value.__dict__
         if tuple(fields) != self._names:
             fields = self._only_fields(fields)
@@ -90,6 +94,7 @@ class ModelKind(Kind):
         return [self.ref, fields, 0]
 
     def restore(self, parts: list[Any]) -> BaseModel:
+        """Return the fields as they were; validates only for a changed class."""
         fields, names, more = parts[1], parts[2], parts[3:]
         if tuple(fields) != self._names:
             return self._restore_changed(fields, names, more)
@@ -101,7 +106,7 @@ class ModelKind(Kind):
         _set_private(model, self._private(more) if self._privates or more else None)
         return model
 
-    def _only_fields(self, attributes: dict[str, Any]) -> dict[str, Any]:
+    def _only_fields(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         # A cached_property leaves its value among the fields; model_construct and `del` can leave fields out.
         missing = [name for name in self._names if name not in attributes]
         if missing:
@@ -125,7 +130,7 @@ class ModelKind(Kind):
 
     def _restore_changed(self, fields: dict[str, Any], names: Any, more: list[Any]) -> BaseModel:
         stored = _chosen(tuple(fields), names) if isinstance(names, int) else frozenset(cast("list[str]", names))
-        extra = (_dict(more[0]) if more else None) or {}
+        extra: dict[str, Any] = (_dict(more[0]) if more else None) or {}
         try:
             model = self.cls.model_validate({**fields, **extra}, by_name=True, by_alias=True)
         except ValidationError as error:
@@ -136,7 +141,7 @@ class ModelKind(Kind):
                 f"{self.name} has changed and rejects the stored fields ({where}: {first['msg']}); "
                 "give new fields defaults, or accept the old fields in a validator"
             ) from None
-        known = self._bits.keys() | (model.__pydantic_extra__ or {}).keys()
+        known: set[str] = self._bits.keys() | (model.__pydantic_extra__ or {}).keys()
         _set_names(model, set(stored & known))
         if more and more[1] and self._privates:
             model.__pydantic_private__.update({k: v for k, v in _dict(more[1]).items() if k in self._privates})
@@ -150,18 +155,18 @@ class DataclassKind(Kind):
 
     def __init__(self, cls: type, ref: int | str, *, still_there: Callable[[], bool] | None) -> None:
         super().__init__(cls, ref, still_there=still_there)
-        self._fields = self._fields_of(cls)
+        self._fields = self._fields_of()
         self._names = self._fields.keys()
         computed = {name for name in dir(cls) if isinstance(getattr(cls, name, None), cached_property)}
         # What generic classes note on an instance, and what can be computed again.
         self._skipped = computed | {"__orig_class__"} | self._names
         self._has_dict = "__dict__" in dir(cls)
 
-    @staticmethod
-    def _fields_of(cls: Any) -> Mapping[str, bool]:
-        return {field.name: field.init for field in dataclasses.fields(cls)}
+    def _fields_of(self) -> Mapping[str, bool]:
+        return {field.name: field.init for field in dataclasses.fields(self.cls)}
 
     def explode(self, value: Any) -> list[Any]:
+        """Return the type, the fields and what else the instance carries."""
         try:
             parts = [self.ref, {name: getattr(value, name) for name in self._names}]
         except AttributeError as error:
@@ -171,6 +176,7 @@ class DataclassKind(Kind):
         return parts
 
     def restore(self, parts: list[Any]) -> Any:
+        """Return an instance no __init__ ran for, unless the class has changed."""
         _, fields, *more = parts
         if fields.keys() != self._names:
             instance = self._restore_changed(fields)
@@ -199,9 +205,8 @@ class DataclassKind(Kind):
 class SlotsKind(DataclassKind):
     """Send, Item and the like: plain objects whose state is their slots."""
 
-    @staticmethod
-    def _fields_of(cls: Any) -> Mapping[str, bool]:
-        return {name: True for base in reversed(cls.__mro__) for name in base.__dict__.get("__slots__", ())}
+    def _fields_of(self) -> Mapping[str, bool]:
+        return {name: True for base in reversed(self.cls.__mro__) for name in base.__dict__.get("__slots__", ())}
 
 
 class NamedTupleKind(Kind):
@@ -210,14 +215,16 @@ class NamedTupleKind(Kind):
     code = fmt.NAMEDTUPLE
 
     def explode(self, value: Any) -> list[Any]:
+        """Return the type and the fields by name."""
         return [self.ref, dict(zip(self.cls._fields, value, strict=True))]
 
     def restore(self, parts: list[Any]) -> Any:
+        """Return the tuple; new fields get their defaults."""
         fields: dict[str, Any] = {**self.cls._field_defaults, **parts[1]}
         if fields.keys() != set(self.cls._fields):
             differing = ", ".join(sorted(fields.keys() ^ set(self.cls._fields)))
             raise Refused(f"{self.name} has changed ({differing}); give new fields defaults and keep the old ones")
-        return tuple.__new__(self.cls, [fields[name] for name in self.cls._fields])
+        return _new_tuple(self.cls, [fields[name] for name in self.cls._fields])
 
 
 class EnumKind(Kind):
@@ -226,11 +233,13 @@ class EnumKind(Kind):
     code = fmt.ENUM
 
     def explode(self, value: Enum) -> list[Any]:
+        """Return the type and the member's value."""
         if self._member(value._value_) is not value:
             raise Refused(f"is {value!r}, whose value does not lead back to it; give every member its own value")
         return [self.ref, value._value_]
 
     def restore(self, parts: list[Any]) -> Enum:
+        """Return the member of that value."""
         member = self._member(parts[1])
         if member is None:
             raise Refused(f"{self.name} has no member of the stored value any more; restore the member")
@@ -252,9 +261,11 @@ class StrKind(Kind):
     code = fmt.STR_SUBCLASS
 
     def explode(self, value: str) -> list[Any]:
+        """Return the type and the text."""
         return [self.ref, str.__str__(value)]
 
     def restore(self, parts: list[Any]) -> str:
+        """Return the text as its type."""
         return str.__new__(self.cls, parts[1])
 
 
@@ -264,11 +275,13 @@ class DictKind(Kind):
     code = fmt.DICT_SUBCLASS
 
     def explode(self, value: dict[Any, Any]) -> list[Any]:
+        """Return the type and a plain dict."""
         return [self.ref, dict(value)]
 
     def restore(self, parts: list[Any]) -> dict[Any, Any]:
+        """Return the dict as its type."""
         restored = dict.__new__(self.cls)
-        dict.update(restored, parts[1])
+        _update(restored, parts[1])
         return restored
 
 
@@ -290,6 +303,6 @@ def _defined(private: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dict(value: Any) -> Any:
-    if value is not None and type(value) is not dict:
-        raise Refused("its attributes are damaged")
-    return value
+    if value is None or type(value) is dict:
+        return cast("Any", value)
+    raise Refused("its attributes are damaged")

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeAlias, cast
 
 from pydantic import BaseModel
 
-from outlast.agents import codec_format as fmt
 from outlast.agents import codec_values as values
 from outlast.agents.codec_format import Entry, Refused
 from outlast.agents.codec_kinds import (
@@ -98,8 +97,12 @@ class Registry:
         self.contents: dict[type, Entry] = dict(values.ENTRIES)
         self._kinds: dict[Ref, Kind] = {}
 
-    def entry_for(self, cls: type) -> Entry:
-        """How instances of `cls` are stored; raises Refused when reading would refuse them."""
+    def allowing(self, more: Mapping[str, type]) -> "Registry":
+        """Return a registry that allows these too."""
+        return Registry(allowed={**self.allowed, **more}, any_data_class=self.any_data_class)
+
+    def entry_for(self, cls: type[Any]) -> Entry:
+        """Return how instances of `cls` are stored; raises Refused when reading would refuse them."""
         entry = self.entries.get(cls)
         if entry is not None:
             return entry
@@ -115,8 +118,8 @@ class Registry:
         self.contents[cls] = content or entry
         return entry
 
-    def content_for(self, cls: type) -> Entry:
-        """As `entry_for`, without what makes no difference to a value's content."""
+    def content_for(self, cls: type[Any]) -> Entry:
+        """Return the same as `entry_for`, without what makes no difference to a value's content."""
         entry = self.entry_for(cls)
         return self.contents.get(cls, entry)
 
@@ -174,14 +177,14 @@ class Registry:
 
 
 def named(types: Iterable[type]) -> dict[str, type]:
-    """The data classes among `types` by their stored names; other types need no allowing or cannot be stored."""
+    """Return the data classes among `types` by stored name; others need no allowing or cannot be stored."""
     # What LangGraph derives from a state schema holds more than classes, against the annotation.
     found = (cls for cls in cast("Iterable[object]", types) if isinstance(cls, type) and _is_data_class(cls))
     return {f"{cls.__module__}:{cls.__qualname__}": cls for cls in found}
 
 
 def find(ref: str) -> type | None:
-    """The class of that name in a module already imported; runs no code of the module or the class."""
+    """Return the class of that name in a module already imported; runs no code of the module or the class."""
     module_name, _, qualname = ref.partition(":")
     module = sys.modules.get(module_name)
     if not isinstance(module, ModuleType):
@@ -211,32 +214,34 @@ def _builtin(number: int) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def _is_data_class(cls: type) -> bool:
+def _is_data_class(cls: type[Any]) -> bool:
     if issubclass(cls, BaseException):
         return False
     if issubclass(cls, (Enum, BaseModel)):
         return True
-    if issubclass(cls, tuple):
-        return isinstance(getattr(cls, "_fields", None), tuple) and "_make" in dir(cls)
-    return is_dataclass(cls) and not issubclass(cls, _CONTAINERS)
+    if issubclass(cls, _CONTAINERS):
+        return _is_namedtuple(cls)
+    return is_dataclass(cls)
 
 
-def _kind(cls: type, ref: Ref, *, watched: bool = False) -> Kind:
-    if issubclass(cls, Enum):
-        kind = EnumKind
-    elif issubclass(cls, BaseModel):
-        kind = ModelKind
-    elif issubclass(cls, tuple):
-        kind = NamedTupleKind
-    elif issubclass(cls, str):
-        kind = StrKind
-    elif issubclass(cls, dict):
-        kind = DictKind
-    elif is_dataclass(cls):
-        kind = DataclassKind
-    else:
-        kind = SlotsKind
-    return kind(cls, ref, still_there=(lambda: find(cast("str", ref)) is cls) if watched else None)
+def _is_namedtuple(cls: Any) -> bool:
+    # Any other tuple with `_fields` may keep more than its items.
+    names: Any = getattr(cls, "_fields", None)
+    return issubclass(cls, tuple) and isinstance(names, tuple) and "_make" in dir(cast("Any", cls))
+
+
+def _kind(cls: type[Any], ref: Ref, *, watched: bool = False) -> Kind:
+    # The first that fits: an enum may be a str, a message's text is one.
+    kinds: tuple[tuple[bool, type[Kind]], ...] = (
+        (issubclass(cls, Enum), EnumKind),
+        (issubclass(cls, BaseModel), ModelKind),
+        (issubclass(cls, tuple), NamedTupleKind),
+        (issubclass(cls, str), StrKind),
+        (issubclass(cls, dict), DictKind),
+        (is_dataclass(cls), DataclassKind),
+    )
+    kind = next((kind for fits, kind in kinds if fits), SlotsKind)
+    return kind(cls, ref, still_there=(lambda: find(str(ref)) is cls) if watched else None)
 
 
 def _why_not_data(cls: type) -> str:

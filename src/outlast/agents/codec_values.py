@@ -138,9 +138,15 @@ def _restore_text(data: bytes) -> Any:
     return cls(text)
 
 
+def _restore_pattern(parts: list[Any]) -> re.Pattern[Any]:
+    pattern, flags = parts
+    # Compiling with DEBUG prints.
+    return re.compile(pattern, flags & ~re.DEBUG)
+
+
 def _known_dict(value: dict[Any, Any]) -> list[Any]:
     if isinstance(value, defaultdict):
-        factory = cast("defaultdict[Any, Any]", value).default_factory
+        factory = value.default_factory
         if factory not in _FACTORIES:
             raise Refused(
                 f"is a defaultdict with the factory {factory!r}, which cannot be stored; convert it to a dict"
@@ -155,14 +161,15 @@ def _restore_known_dict(parts: list[Any]) -> dict[Any, Any]:
         return OrderedDict(pairs(items))
     if kind == _COUNTER:
         return Counter(pairs(items))
-    return defaultdict(_FACTORIES[kind], pairs(items))
+    factory = cast("Callable[[], Any] | None", _FACTORIES[kind])
+    return defaultdict(factory, pairs(items))
 
 
 def _restore_secret(parts: list[Any]) -> SecretStr | SecretBytes:
     return SecretStr(parts[0]) if isinstance(parts[0], str) else SecretBytes(parts[0])
 
 
-def _refuse_memoryview(value: memoryview) -> Any:
+def _refuse_memoryview(_: memoryview) -> Any:
     raise Refused("is a memoryview of memory it does not own; convert it to bytes")
 
 
@@ -196,8 +203,8 @@ def _restore_numpy_scalar(parts: list[Any]) -> Any:
     return _numpy().frombuffer(parts[1], dtype=_checked_dtype(parts[0]))[0]
 
 
-def numpy_entry(cls: type) -> Entry | None:
-    """The entry of a numpy type, or None; numpy is never imported here."""
+def numpy_entry(cls: type[Any]) -> Entry | None:
+    """Return the entry of a numpy type, or None; numpy is never imported here."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None
@@ -255,7 +262,7 @@ PACKED: Final[Mapping[int, Callable[[Any], Any]]] = {
     fmt.DATETIME: _restore_datetime,
     fmt.TIME: _restore_time,
     fmt.TIMEZONE: _restore_timezone,
-    fmt.PATTERN: lambda parts: re.compile(*parts),
+    fmt.PATTERN: _restore_pattern,
     fmt.SECRET: _restore_secret,
     fmt.NDARRAY: _restore_ndarray,
     fmt.NUMPY_SCALAR: _restore_numpy_scalar,

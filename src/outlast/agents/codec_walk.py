@@ -5,18 +5,20 @@ the packer cannot (keys other than str, bytearrays), and keep their depth on the
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import ormsgpack
 
 from outlast.agents import codec_format as fmt
 from outlast.agents import codec_values as values
-from outlast.agents.codec_format import EntryFor, Refused
+from outlast.agents.codec_format import Entry, EntryFor, Refused, type_of
 from outlast.errors import StateNotSerializable
 
 _PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
 _LEAVES: Final = frozenset({type(None), bool, int, float, str, bytes})
+_SEQUENCES: Final = frozenset({list, tuple, set, frozenset, deque})
+_BUFFERS: Final = frozenset({bytearray, memoryview})
 _ITEMS: Final = frozenset({fmt.TUPLE, fmt.SET, fmt.FROZENSET})
 _SETS: Final = frozenset({fmt.SET, fmt.FROZENSET})
 _INT_MIN: Final = -(2**63)
@@ -31,13 +33,13 @@ class SlowEncoder:
         self._entry_for = entry_for
 
     def encode(self, value: object, path: str) -> bytes:
-        """The same bytes as the fast path where that one works; raises StateNotSerializable."""
+        """Return what the fast path returns where that one works; raises StateNotSerializable."""
         return _pack(self._rewrite(value, path, 0))
 
     def _rewrite(self, value: Any, path: str, depth: int) -> Any:
         if depth > fmt.SLOW_DEPTH:
             raise _refusal(path, f"is nested more than {fmt.SLOW_DEPTH} levels deep or contains itself; flatten it")
-        cls = cast("type", type(value))
+        cls = type_of(value)
         if cls in _PLAIN or (cls is int and _INT_MIN <= value < _INT_END):
             return value
         if cls is list:
@@ -96,11 +98,13 @@ class SlowDecoder:
         self._build = build
 
     def decode(self, data: bytes) -> Any:
-        """The value; raises Refused with the reason, or whatever damaged data provokes."""
+        """Return the value; raises Refused with the reason, or whatever damaged data provokes."""
+        if data[:1] == fmt.LATER_FORMAT:
+            raise Refused("it was written by a later version of Outlast; upgrade this process")
         return self._resolve(unpack_all(data, _Pending))
 
     def _resolve(self, value: Any) -> Any:
-        cls = cast("type", type(value))
+        cls = type_of(value)
         if cls is list:
             return [self._resolve(item) for item in value]
         if cls is dict:
@@ -126,27 +130,22 @@ def unpack_all(data: bytes, hook: Callable[[int, bytes], Any] | None) -> Any:
     return value
 
 
-def holds_buffer(value: object, content_for: EntryFor) -> bool:
+def holds_buffer(value: object, known: Mapping[type, Entry], entry_for: EntryFor) -> bool:
     """Whether a bytearray or memoryview is in there, which the packer stores as bytes without asking."""
     waiting: list[Any] = [value]
     while waiting:
         item = waiting.pop()
-        cls = cast("type", type(item))
-        if cls in _LEAVES:
-            continue
-        if cls in (bytearray, memoryview):
+        cls = type_of(item)
+        if cls is dict:
+            waiting += [each for each in item.values() if type(each) not in _LEAVES]
+        elif cls in _SEQUENCES:
+            waiting += [each for each in item if type(each) not in _LEAVES]
+        elif cls in _BUFFERS:
             return True
-        waiting.extend(_contents(cls, item, content_for))
+        elif cls not in _LEAVES:
+            parts = (known.get(cls) or entry_for(cls))[1](item)
+            waiting += parts if type(parts) is list else ()
     return False
-
-
-def _contents(cls: type, value: Any, content_for: EntryFor) -> Iterable[Any]:
-    if cls is dict:
-        return value.values()
-    if cls in (list, tuple, set, frozenset, deque):
-        return value
-    parts = content_for(cls)[1](value)
-    return cast("list[Any]", parts) if type(parts) is list else ()
 
 
 def _pack(value: Any) -> bytes:

@@ -28,6 +28,8 @@ USER: Final = "outlast"
 
 # Commands run one after the other should find the server still up.
 _LINGER: Final = timedelta(seconds=1)
+# A server that ends while it starts may have been killed, by the out-of-memory killer for one; it gets another try.
+_LAUNCHES: Final = 3
 
 
 class EmbeddedPostgres:
@@ -104,14 +106,14 @@ class _Starter:
         self._spawn_holding(lock, [*program, *arguments])
 
     def _ensure_server(self) -> str:
-        launched = False
+        launches = 0
         while (url := self._connect()) is None:
             lock = watchdog.try_lock(self._path(watchdog.SERVER_LOCK))
             if lock is None:
                 self._stop_if_unreachable()
-            elif not launched:
+            elif launches < _LAUNCHES:
                 self._launch(lock)
-                launched = True
+                launches += 1
             else:
                 os.close(lock)
                 tail = self._cluster.log_tail(self._log_offset)
@@ -122,8 +124,8 @@ class _Starter:
     def _connect(self) -> str | None:
         """Return the URL if a connection with it succeeds now."""
         postmaster = watchdog.read_postmaster(self._cluster.pgdata)
-        if postmaster is None:
-            return None
+        if postmaster is None or postmaster.status != "ready":
+            return None  # an attempt would only fill the log with refusals; that it is ready is for us to see
         # Where the running server says it listens: the temp directory of the process that started it may not be ours.
         url = self._cluster.url(postmaster.socket_dir, user=USER, database=DATABASE)
         try:

@@ -214,7 +214,8 @@ def start_failure(what: str, tail: str) -> DatabaseSetupError:
     if "setpriv:" in tail:
         hint = (
             " PostgreSQL refuses to run as root, so Outlast runs it as another user and needs the capabilities "
-            "SETUID, SETGID and DAC_OVERRIDE. Allow them, or run Outlast as a normal user, or set DATABASE_URL."
+            "SETUID, SETGID, SETPCAP and DAC_OVERRIDE for that. "
+            "Allow them, or run Outlast as a normal user, or set DATABASE_URL."
         )
     said = f" Its last output:\n{tail}" if tail else ""
     return DatabaseSetupError(f"{what}.{hint}{said}")
@@ -260,7 +261,9 @@ def _as_server_user(data: Path) -> list[str]:
     # containers grant it by default, unlike DAC_READ_SEARCH.
     capability = "+dac_override"
     user = [f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
-    return [setpriv, *user, f"--inh-caps={capability}", f"--ambient-caps={capability}"]
+    # Without the securebit, access(2) leaves the capability out of account, and initdb looks for its programs with it.
+    keep = "--securebits=+no_setuid_fixup"
+    return [setpriv, *user, keep, f"--inh-caps={capability}", f"--ambient-caps={capability}"]
 
 
 def _private_directory(name: str) -> Path:

@@ -6,9 +6,12 @@ and a test asks for all of them and prepares each one against the migrated schem
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+_PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
@@ -39,3 +42,26 @@ def statements(concept: str) -> dict[str, bytes]:
 def _without_comments(statement: str) -> str:
     lines = (line for line in statement.splitlines() if not line.lstrip().startswith("--"))
     return "\n".join(lines).strip().rstrip(";")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A statement with `$1` parameters, for psycopg's raw cursors.
+
+    psycopg parses named parameters anew at each execution of a statement above 4 KB (0.3 ms for the group commit).
+    """
+
+    text: bytes
+    names: tuple[str, ...]
+
+    def arguments(self, parameters: Mapping[str, object]) -> list[object]:
+        """Return the parameters in the statement's order."""
+        return [parameters[name] for name in self.names]
+
+
+@cache
+def numbered(concept: str, name: str) -> Numbered:
+    """Return a statement with its named parameters numbered in order of appearance."""
+    text = statements(concept)[name].decode()
+    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+    return Numbered(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).encode(), names)

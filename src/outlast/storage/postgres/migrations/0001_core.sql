@@ -19,7 +19,7 @@ CREATE TABLE threads (
 -- `lock_key`, held by the connection that writes the heartbeat, says at once that it died.
 CREATE TABLE workers (
     id           uuid PRIMARY KEY,
-    lock_key     bigint GENERATED ALWAYS AS IDENTITY,
+    lock_key     integer GENERATED ALWAYS AS IDENTITY,
     host         text NOT NULL,
     pid          integer NOT NULL,
     concurrency  integer NOT NULL,
@@ -53,6 +53,7 @@ CREATE TABLE runs (
     cancel_requested_at timestamptz,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at      timestamptz,
+    claimed_at      timestamptz,
     ended_at        timestamptz,
     CHECK ((status = 'running') = (worker_id IS NOT NULL)),
     CHECK ((status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
@@ -66,6 +67,7 @@ CREATE INDEX runs_claimable ON runs (priority DESC, available_at, id) WHERE stat
 CREATE UNIQUE INDEX runs_front ON runs (thread_key) WHERE status IN ('queued', 'running', 'waiting');
 CREATE INDEX runs_blocked ON runs (thread_key, priority DESC, created_at, id) WHERE status = 'blocked';
 CREATE INDEX runs_by_worker ON runs (worker_id) WHERE worker_id IS NOT NULL;
+CREATE INDEX runs_failed ON runs (ended_at DESC) WHERE status = 'failed';
 CREATE INDEX runs_by_thread ON runs (thread_key, created_at DESC);
 CREATE INDEX runs_by_time ON runs (created_at DESC, id DESC);
 
@@ -83,12 +85,10 @@ CREATE TABLE run_details (
     waiting_at    uuid,
     error_code    text,
     error_message text,
-    dead_letter   boolean NOT NULL DEFAULT false,
     completed     bigint,
     total         bigint,
     progress_at   timestamptz
 );
-CREATE INDEX run_details_dead_letters ON run_details (run_id) WHERE dead_letter;
 
 -- The same Idempotency-Key with the same body is the same run, for as long as the run is kept.
 CREATE TABLE idempotency_keys (
@@ -96,7 +96,8 @@ CREATE TABLE idempotency_keys (
     route      text NOT NULL,
     key        text NOT NULL,
     body_hash  bytea NOT NULL,
-    run_id     uuid NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    -- Deferred: the key is stored first, so that a known key stores no run.
+    run_id     uuid NOT NULL REFERENCES runs (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, route, key)
 );

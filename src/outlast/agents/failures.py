@@ -1,0 +1,40 @@
+"""What an exception of a graph means for its run: again, or a person has to look."""
+
+from langgraph.errors import GraphRecursionError, InvalidUpdateError
+from pydantic import ValidationError
+
+from outlast.domain.outcome import Failed
+from outlast.errors import OutlastError
+
+# The same code and input fail the same way each time; trying again only delays the news.
+_HOPELESS = (
+    AttributeError,
+    GraphRecursionError,
+    ImportError,
+    InvalidUpdateError,
+    NameError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+    ValidationError,
+)
+_LONGEST_MESSAGE = 2000
+
+
+def classify(error: BaseException) -> Failed:
+    """Name the error and say whether another attempt can help."""
+    message = _clean(str(error) or type(error).__name__)
+    if isinstance(error, OutlastError):
+        return Failed(code=error.code, message=message, retryable=error.retryable)
+    if isinstance(error, BaseExceptionGroup) and error.exceptions:
+        return classify(error.exceptions[0])
+    return Failed(
+        code=type(error).__name__,
+        message=f"{type(error).__name__}: {message}",
+        retryable=not isinstance(error, _HOPELESS),
+    )
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL's text holds neither NUL nor lone surrogates."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:_LONGEST_MESSAGE]

@@ -1,0 +1,141 @@
+"""Run a claimed run's graph so that every completed step survives the process.
+
+    input      a run that has no checkpoint yet starts with its input
+    None       a run that has one goes on from it: its input is never applied twice
+    resume     a run that was answered gives the answer to the checkpoint that asked, and to no later one
+"""
+
+from copy import copy
+from typing import Any, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+from langgraph.types import Command, GraphOutput, Interrupt
+
+from outlast.agents.checkpoints.saver import Checkpointer
+from outlast.agents.jsonable import jsonable
+from outlast.agents.registry import Agent
+from outlast.domain.outcome import Drained, Failed, Outcome, Succeeded, Waiting
+from outlast.domain.run import ClaimedRun
+
+# LangGraph's channel that makes a node run next.
+_TRIGGER = "branch:to:"
+# Keys of `configurable` that are ours to set, whatever the request says.
+_RESERVED = frozenset({"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
+
+
+def run_config(run: ClaimedRun) -> RunnableConfig:
+    """Return the configuration the graph sees."""
+    given = dict(run.config)
+    configurable = {
+        key: value
+        for key, value in (given.pop("configurable", None) or {}).items()
+        if key not in _RESERVED and not key.startswith("__")
+    }
+    config: dict[str, Any] = {key: given[key] for key in ("recursion_limit", "tags", "max_concurrency") if key in given}
+    config["configurable"] = {**configurable, "thread_id": run.thread_id, "run_id": str(run.id)}
+    config["metadata"] = {
+        **run.metadata, "run_id": str(run.id), "graph_id": run.agent, "run_attempt": run.errors + run.crashes + 1
+    }  # fmt: skip
+    return cast("RunnableConfig", config)
+
+
+async def execute(agent: Agent, saver: Checkpointer, run: ClaimedRun, control: RunControl) -> Outcome:
+    """Take the graph as far as it goes.
+
+    Raises LeaseLost when the run has another owner, and whatever the graph raises.
+    """
+    graph = copy(agent.graph)
+    graph.checkpointer = saver
+    config = run_config(run)
+    head = await saver.aget_tuple(_thread(run)) if _may_have_progress(run) else None
+    given = _next_input(run, head)
+    if head is not None and _resumes(given):
+        mismatch = await _version_mismatch(graph, agent, run, config, head)
+        if mismatch is not None:
+            return mismatch
+    try:
+        result = await graph.ainvoke(given, config, durability="sync", control=control, version="v2")
+    except GraphDrained:
+        return Drained()
+    output = cast("GraphOutput[Any]", result)
+    if output.interrupts or _has_breakpoints(graph):
+        waiting = await _waiting(graph, saver, run, output)
+        if waiting is not None:
+            return waiting
+    return Succeeded(output=jsonable(output.value))
+
+
+def _thread(run: ClaimedRun) -> RunnableConfig:
+    return {"configurable": {"thread_id": run.thread_id}}
+
+
+def _may_have_progress(run: ClaimedRun) -> bool:
+    # Epoch 1 is the first claim ever: nobody has executed anything of this run.
+    return run.epoch > 1
+
+
+def _next_input(run: ClaimedRun, head: CheckpointTuple | None) -> Any:
+    if head is None:
+        return run.input
+    if run.answered and run.waiting_at == UUID(head.checkpoint["id"]):
+        return Command(resume=run.answer)
+    return None if head.metadata.get("run_id") == str(run.id) else run.input
+
+
+def _resumes(given: object) -> bool:
+    return given is None or isinstance(given, Command)
+
+
+async def _version_mismatch(
+    graph: Any, agent: Agent, run: ClaimedRun, config: RunnableConfig, head: CheckpointTuple
+) -> Failed | None:
+    """Refuse to go on with a graph that has lost the place where the run stands.
+
+    LangGraph would find nothing to do and call the run finished, and an answer would be dropped.
+    """
+    if run.graph_version in (None, agent.version):
+        return None
+    state = await graph.aget_state(config)
+    if state.next or not (run.answered or _lost_steps(head, graph)):
+        return None
+    message = (
+        f"agent {agent.name!r} is now version {agent.version}, the run stands in version {run.graph_version} "
+        "at a step that is gone; deploy the old version to finish it, or cancel it"
+    )
+    return Failed(code="version_mismatch", message=message, retryable=False)
+
+
+def _lost_steps(head: CheckpointTuple, graph: Any) -> list[str]:
+    """Return the nodes that the checkpoint would run next and the graph does not have."""
+    values = head.checkpoint["channel_values"]
+    triggered = [channel.removeprefix(_TRIGGER) for channel in values if channel.startswith(_TRIGGER)]
+    sent = [packet.node for packet in values.get("__pregel_tasks") or () if hasattr(packet, "node")]
+    return [node for node in (*triggered, *sent) if node not in graph.nodes]
+
+
+def _has_breakpoints(graph: Any) -> bool:
+    return bool(graph.interrupt_before_nodes or graph.interrupt_after_nodes)
+
+
+async def _waiting(graph: Any, saver: Checkpointer, run: ClaimedRun, output: "GraphOutput[Any]") -> Waiting | None:
+    """Return what the run waits for; None when it only passed a breakpoint's check."""
+    head = await saver.aget_tuple(_thread(run))
+    interrupts = [_question(interrupt) for interrupt in output.interrupts]
+    if not interrupts:
+        state = await graph.aget_state(_thread(run))
+        interrupts = [{"id": None, "value": None, "node": node} for node in state.next]
+        if not interrupts:
+            return None
+    return Waiting(
+        interrupts=interrupts,
+        checkpoint_id=UUID(head.checkpoint["id"]) if head is not None else None,
+        output=jsonable(output.value),
+    )
+
+
+def _question(interrupt: Interrupt) -> dict[str, Any]:
+    return {"id": interrupt.id, "value": jsonable(interrupt.value)}

@@ -1,0 +1,129 @@
+"""A run and its states.
+
+    blocked --> queued --> running --> succeeded
+       |          |  ^        |  |---> waiting --> queued     (a person answered)
+       |          |  |        |  |---> failed ---> queued     (a person replayed it)
+       |          |  +--------+                               (retry later, lease lost, drained)
+       +----------+------ any but the ended ones --> cancelled
+
+At most one run of a thread is at its front: queued, running or waiting. The others are blocked behind it, in order of
+priority and age, and the transaction that ends the one in front makes the next one queued. A waiting run keeps its
+place: what comes after an open question waits for the answer.
+
+A failed run is a dead letter: nothing of it is lost, and a person may replay it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    BLOCKED = "blocked"  # behind another run of its thread
+    QUEUED = "queued"  # ready once available_at has passed
+    RUNNING = "running"  # a worker owns it
+    WAITING = "waiting"  # a person owes an answer
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # no attempt left, or no attempt can help
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
+    RunStatus.BLOCKED: frozenset({RunStatus.QUEUED, RunStatus.CANCELLED}),
+    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: frozenset(
+        {RunStatus.QUEUED, RunStatus.WAITING, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED}
+    ),
+    RunStatus.WAITING: frozenset({RunStatus.QUEUED, RunStatus.CANCELLED}),
+    RunStatus.SUCCEEDED: frozenset(),
+    RunStatus.FAILED: frozenset({RunStatus.QUEUED, RunStatus.BLOCKED}),
+    RunStatus.CANCELLED: frozenset(),
+}
+
+ENDED: Final = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED})
+FRONT: Final = frozenset({RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING})
+
+
+def may_become(before: RunStatus, after: RunStatus) -> bool:
+    """Whether the table of transitions allows it."""
+    return after in TRANSITIONS[before]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """What is asked for; everything else is decided when it is stored."""
+
+    id: UUID
+    thread_id: str
+    agent: str
+    input: Any
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    priority: int = 0
+    delay_seconds: float = 0.0
+    max_attempts: int = 3
+    timeout_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRun:
+    """A run that a worker owns under `epoch`, with what it needs to execute it."""
+
+    id: UUID
+    epoch: int
+    thread_id: str
+    thread_key: bytes
+    agent: str
+    input: Any
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    #: Attempts that ended in an error, and attempts whose worker died.
+    errors: int
+    crashes: int
+    max_attempts: int
+    timeout_seconds: int | None
+    graph_version: str | None
+    #: The answer of a person, and the checkpoint that asked.
+    answer: Any
+    answered: bool
+    waiting_at: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run as people and clients see it."""
+
+    id: UUID
+    thread_id: str
+    agent: str
+    status: RunStatus
+    priority: int
+    epoch: int
+    errors: int
+    crashes: int
+    max_attempts: int
+    created_at: datetime
+    available_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    cancel_requested_at: datetime | None
+    metadata: Mapping[str, Any]
+    output: Any
+    interrupts: list[dict[str, Any]] | None
+    error_code: str | None
+    error_message: str | None
+    completed: int | None
+    total: int | None
+    progress_at: datetime | None
+    worker_id: UUID | None
+    worker_pid: int | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.status in ENDED

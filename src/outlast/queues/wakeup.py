@@ -1,0 +1,109 @@
+"""Notifications between processes, as hints.
+
+A NOTIFY takes a database-wide lock at commit, so a busy process must not send one per event: a few go out at once, and
+from then on whatever comes within 25 ms goes out together. The listener has a connection of its own; each time it has
+to connect again it wakes everyone, since what was sent meanwhile is lost.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+
+from outlast.errors import DatabaseUnavailable
+from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect
+from outlast.telemetry import emit
+
+QUEUED = "queued"
+SETTLED = "settled"
+CANCEL = "cancel"
+# PostgreSQL refuses 8,000 bytes; 200 ids of 32 characters and their commas fit.
+_MAX_IDS = 200
+_GATHER_SECONDS = 0.025
+# Sent without delay after a quiet time: a lone client's run takes four (queued, settled, and room for both sides).
+_BURST = 4.0
+
+Handler = Callable[[str, list[UUID]], None]
+
+
+class Wakeup:
+    """One process's notifications: `tell` others, `subscribe` to what others tell."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._pending: dict[str, set[UUID]] = {}
+        self._dirty = asyncio.Event()
+        self._handlers: list[Handler] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Wakeup"]:
+        """Send and listen for the length of the block."""
+        self._tasks = [
+            asyncio.create_task(self._forever(self._send), name="outlast-notify"),
+            asyncio.create_task(self._forever(self._listen), name="outlast-listen"),
+        ]
+        try:
+            yield self
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def tell(self, topic: str, ids: Iterable[UUID] = ()) -> None:
+        """Hint at something; other processes and this one hear it, soon and at least once, or never."""
+        self._pending.setdefault(topic, set()).update(ids)
+        self._dirty.set()
+
+    def subscribe(self, handler: Handler) -> Callable[[], None]:
+        """Call `handler(topic, ids)` on every hint; an empty list of ids means that any may be concerned."""
+        self._handlers.append(handler)
+        return lambda: self._handlers.remove(handler)
+
+    @property
+    def _channel(self) -> str:
+        return f"{self._settings.schema_name}_hints"
+
+    async def _forever(self, round_: Callable[[AsyncConnection[Any]], Any]) -> None:
+        delay = 0.1
+        while True:
+            try:
+                async with await connect(self._settings, application_name="outlast-hints") as connection:
+                    delay = 0.1
+                    await round_(connection)
+            except (*CONNECTION_ERRORS, DatabaseUnavailable) as error:
+                emit("loop.failed", loop="hints", error=type(error).__name__)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+
+    async def _send(self, connection: AsyncConnection[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        credit, refilled_at = _BURST, loop.time()
+        while True:
+            await self._dirty.wait()
+            credit = min(_BURST, credit + (loop.time() - refilled_at) / _GATHER_SECONDS)
+            refilled_at = loop.time()
+            if credit < 1.0:
+                await asyncio.sleep(_GATHER_SECONDS)
+            credit -= 1.0
+            self._dirty.clear()
+            pending, self._pending = self._pending, {}
+            for topic, ids in pending.items():
+                listed = ",".join(run_id.hex for run_id in ids) if len(ids) <= _MAX_IDS else ""
+                await connection.execute("SELECT pg_notify(%s, %s)", [self._channel, f"{topic}:{listed}"])
+
+    async def _listen(self, connection: AsyncConnection[Any]) -> None:
+        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+        for topic in (QUEUED, SETTLED, CANCEL):
+            self._call(topic, [])
+        async for notification in connection.notifies():
+            topic, _, listed = notification.payload.partition(":")
+            self._call(topic, [UUID(hex=text) for text in listed.split(",") if text])
+
+    def _call(self, topic: str, ids: list[UUID]) -> None:
+        for handler in list(self._handlers):
+            handler(topic, ids)

@@ -1,0 +1,1 @@
+"""Find what a dead process left behind and put it back on the path."""

@@ -1,0 +1,85 @@
+"""A database of its own for each test, cloned from one that was migrated once.
+
+    async with Databases.open("postgresql://localhost/postgres") as databases:
+        url = await databases.create()
+
+Migrating takes far longer than `CREATE DATABASE ... TEMPLATE` (about 30 ms), and a database of its own needs no
+clean-up between tests: a test may kill connections, leave locks behind or break the schema.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from secrets import token_hex
+from typing import Any, Self
+
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.migrate import migrate
+from outlast.storage.postgres.pool import connect
+
+
+class Databases:
+    """Clones of one migrated template on one server; for one event loop, any number of tests at once."""
+
+    def __init__(self, admin_url: str, connection: AsyncConnection[Any]) -> None:
+        self._admin_url = admin_url
+        self._connection = connection
+        self._prefix = f"outlast_test_{token_hex(4)}"
+        self._template = f"{self._prefix}_template"
+        self._made = 0
+        self._existing: set[str] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, admin_url: str) -> AsyncIterator[Self]:
+        """Make the template; drop it and every clone at the end, whoever is still connected.
+
+        `admin_url` leads to any database of a running server, as a role that may create databases.
+        Raises DatabaseUnavailable when the server cannot be reached.
+        """
+        connection = await connect(DatabaseSettings(url=admin_url), application_name="outlast-testing")
+        async with connection:
+            databases = cls(admin_url, connection)
+            try:
+                await databases._make_template()
+                yield databases
+            finally:
+                for name in sorted(databases._existing):
+                    await databases._drop(name)
+
+    async def create(self) -> str:
+        """Return the URL of a new database with a current, empty schema."""
+        self._made += 1
+        name = f"{self._prefix}_{self._made}"
+        await self._create(name, self._template)
+        return self._url(name)
+
+    async def create_empty(self) -> str:
+        """Return the URL of a new database in which nothing has been migrated."""
+        self._made += 1
+        name = f"{self._prefix}_{self._made}"
+        await self._create(name, "template1")
+        return self._url(name)
+
+    async def drop(self, url: str) -> None:
+        """Drop a database that `create` made, also under open connections; the end does it too."""
+        await self._drop(str(conninfo_to_dict(url)["dbname"]))
+
+    async def _make_template(self) -> None:
+        await self._create(self._template, "template1")
+        await migrate(DatabaseSettings(url=self._url(self._template)))
+
+    async def _create(self, name: str, template: str) -> None:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        await self._connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+        self._existing.add(name)
+
+    async def _drop(self, name: str) -> None:
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        await self._connection.execute(statement.format(sql.Identifier(name)))
+        self._existing.discard(name)
+
+    def _url(self, name: str) -> str:
+        return make_conninfo(self._admin_url, dbname=name)

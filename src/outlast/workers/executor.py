@@ -1,0 +1,151 @@
+"""One run, from claim to settlement."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from uuid import UUID
+
+from langgraph.runtime import RunControl
+
+from outlast.agents import progress, runner
+from outlast.agents.checkpoints.saver import Checkpointer
+from outlast.agents.failures import classify
+from outlast.agents.registry import Registry
+from outlast.domain.backoff import full_jitter
+from outlast.domain.outcome import Cancelled, Failed, Outcome, settle
+from outlast.domain.run import ClaimedRun
+from outlast.errors import DatabaseUnavailable, LeaseLost
+from outlast.queues.queue import RunQueue
+from outlast.settings import RetrySettings, WorkerSettings
+from outlast.storage.postgres.checkpoint_rows import Fence
+from outlast.telemetry import emit
+
+# A run that has taken two workers with it gets a process of its own: the third time it may only kill itself.
+ISOLATE_FROM_CRASHES = 2
+
+Isolate = Callable[[ClaimedRun, RunControl], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Execution:
+    """A run while this worker executes it."""
+
+    run: ClaimedRun
+    control: RunControl = field(default_factory=RunControl)
+    cancelled: bool = False
+    task: "asyncio.Task[None] | None" = None
+
+    def cancel(self) -> None:
+        """Stop it because a person asked to."""
+        self.cancelled = True
+        self.control.request_drain("cancelled")
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Executor:
+    """Takes claimed runs through their graphs; one for the whole worker."""
+
+    def __init__(
+        self,
+        queue: RunQueue,
+        registry: Registry,
+        saver: Checkpointer,
+        *,
+        worker: WorkerSettings,
+        retry: RetrySettings,
+        rng: Random,
+        isolate: Isolate | None = None,
+    ) -> None:
+        self._queue = queue
+        self._registry = registry
+        self._saver = saver
+        self._worker = worker
+        self._retry = retry
+        self._rng = rng
+        self._isolate = isolate
+
+    async def execute(self, execution: Execution) -> None:
+        """Execute the run and store how it ended. A run that was lost meanwhile is dropped: its new owner goes on."""
+        run = execution.run
+        emit("run.started", run_id=run.id, epoch=run.epoch)
+        try:
+            if self._isolate is not None and run.crashes >= ISOLATE_FROM_CRASHES:
+                await self._isolate(run, execution.control)
+                return
+            outcome = await self._attempt(execution)
+            emit("run.executed", run_id=run.id, outcome=type(outcome).__name__)
+            await self._settle(run, outcome)
+        except LeaseLost:
+            emit("run.lease_lost", run_id=run.id)
+
+    async def _attempt(self, execution: Execution) -> Outcome:
+        timeout = self._timeout(execution.run)
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                return await self._invoke(execution)
+        except TimeoutError as error:
+            if limit.expired():
+                return Failed(code="timed_out", message=f"the attempt took over {timeout:g} s", retryable=False)
+            return classify(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not execution.cancelled or task is None:
+                raise
+            task.uncancel()
+            return Cancelled()
+        except LeaseLost:
+            raise
+        # Whatever a user's graph raises ends its own attempt and nothing else.
+        except Exception as error:  # noqa: BLE001
+            return Cancelled() if execution.cancelled else classify(error)
+
+    async def _invoke(self, execution: Execution) -> Outcome:
+        run = execution.run
+        saver = self._saver.fenced(Fence(run_id=run.id, epoch=run.epoch))
+        reporter = progress.Progress(self._progress_of(run))
+        progress.current.set(reporter)
+        async with self._registry.opened(run.agent, runner.run_config(run)) as agent:
+            if run.graph_version is None:
+                await self._queue.store.record_version(run, agent.version)
+            outcome = await runner.execute(agent, saver, run, execution.control)
+        await reporter.flush()
+        return Cancelled() if execution.cancelled else outcome
+
+    def _progress_of(self, run: ClaimedRun) -> progress.Save:
+        async def save(done: int, total: int) -> None:
+            await self._queue.store.save_progress(run.id, run.epoch, completed=done, total=total)
+
+        return save
+
+    async def _settle(self, run: ClaimedRun, outcome: Outcome) -> None:
+        attempt = run.errors + 1
+        backoff = full_jitter(attempt, base=self._retry.base, cap=self._retry.cap, rng=self._rng)
+        settlement = settle(outcome, errors=run.errors, max_attempts=run.max_attempts, backoff=backoff)
+        if settlement.status == "queued" and not settlement.errors:
+            emit("run.drained", run_id=run.id)
+        delay = 0.1
+        while True:
+            try:
+                await self._queue.settle(run, settlement)
+            except DatabaseUnavailable:
+                # The work is done and saved; its outcome waits for the database, as long as the lease lasts.
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+            else:
+                return
+
+    def _timeout(self, run: ClaimedRun) -> float | None:
+        if run.timeout_seconds is not None:
+            return float(run.timeout_seconds)
+        return self._worker.run_timeout.total_seconds() if self._worker.run_timeout is not None else None
+
+
+def matching(executions: dict[UUID, Execution], cancelled: list[tuple[UUID, int]]) -> list[Execution]:
+    """Return the executions that these cancellations mean; an older epoch's is not ours."""
+    return [
+        executions[run_id]
+        for run_id, epoch in cancelled
+        if run_id in executions and executions[run_id].run.epoch == epoch and not executions[run_id].cancelled
+    ]
