@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 
+from outlast.admission.gate import Gate
+from outlast.admission.payload import PayloadLimits
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.agents.registry import Project, Registry
@@ -70,6 +72,16 @@ class Runtime:
                 workers=WorkerStore(pool),
                 saver=saver,
             )
+
+    def gate(self) -> Gate:
+        """Build what decides whether a run may start."""
+        server = self.settings.server
+        return Gate(
+            self.queue,
+            agents=self.registry.names,
+            limits=PayloadLimits(max_bytes=server.max_body_bytes, max_depth=server.max_depth),
+            max_attempts=self.settings.retry.max_attempts,
+        )
 
     def executor(self, *, isolate: Isolate | None = None) -> Executor:
         """Build what takes one run from claim to settlement."""

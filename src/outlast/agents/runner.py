@@ -27,8 +27,8 @@ _TRIGGER = "branch:to:"
 _RESERVED = frozenset({"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
 
 
-def run_config(run: ClaimedRun) -> RunnableConfig:
-    """Return the configuration the graph sees."""
+def run_config(run: ClaimedRun, *, version: str | None = None) -> RunnableConfig:
+    """Return the configuration the graph sees; the version is kept with each checkpoint."""
     given = dict(run.config)
     configurable = {
         key: value
@@ -40,6 +40,8 @@ def run_config(run: ClaimedRun) -> RunnableConfig:
     config["metadata"] = {
         **run.metadata, "run_id": str(run.id), "graph_id": run.agent, "run_attempt": run.errors + run.crashes + 1
     }  # fmt: skip
+    if version is not None:
+        config["metadata"]["graph_version"] = version
     return cast("RunnableConfig", config)
 
 
@@ -50,7 +52,7 @@ async def execute(agent: Agent, saver: Checkpointer, run: ClaimedRun, control: R
     """
     graph = copy(agent.graph)
     graph.checkpointer = saver
-    config = run_config(run)
+    config = run_config(run, version=agent.version)
     head = await saver.aget_tuple(_thread(run)) if _may_have_progress(run) else None
     given = _next_input(run, head)
     if head is not None and _resumes(given):
@@ -75,7 +77,7 @@ def _thread(run: ClaimedRun) -> RunnableConfig:
 
 def _may_have_progress(run: ClaimedRun) -> bool:
     # Epoch 1 is the first claim ever: nobody has executed anything of this run.
-    return run.epoch > 1
+    return run.epoch > 1 and run.has_state
 
 
 def _next_input(run: ClaimedRun, head: CheckpointTuple | None) -> Any:
@@ -97,13 +99,14 @@ async def _version_mismatch(
 
     LangGraph would find nothing to do and call the run finished, and an answer would be dropped.
     """
-    if run.graph_version in (None, agent.version):
+    before = head.metadata.get("graph_version")
+    if before in (None, agent.version):
         return None
     state = await graph.aget_state(config)
     if state.next or not (run.answered or _lost_steps(head, graph)):
         return None
     message = (
-        f"agent {agent.name!r} is now version {agent.version}, the run stands in version {run.graph_version} "
+        f"agent {agent.name!r} is now version {agent.version}, the run stands in version {before} "
         "at a step that is gone; deploy the old version to finish it, or cancel it"
     )
     return Failed(code="version_mismatch", message=message, retryable=False)

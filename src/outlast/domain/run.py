@@ -87,7 +87,8 @@ class ClaimedRun:
     crashes: int
     max_attempts: int
     timeout_seconds: int | None
-    graph_version: str | None
+    #: Whether the thread has any checkpoint.
+    has_state: bool
     #: The answer of a person, and the checkpoint that asked.
     answer: Any
     answered: bool

@@ -103,12 +103,10 @@ class Executor:
 
     async def _invoke(self, execution: Execution) -> Outcome:
         run = execution.run
-        saver = self._saver.fenced(Fence(run_id=run.id, epoch=run.epoch))
+        saver = self._saver.fenced(Fence(run_id=run.id, epoch=run.epoch), starts_empty=not run.has_state)
         reporter = progress.Progress(self._progress_of(run))
         progress.current.set(reporter)
         async with self._registry.opened(run.agent, runner.run_config(run)) as agent:
-            if run.graph_version is None:
-                await self._queue.store.record_version(run, agent.version)
             outcome = await runner.execute(agent, saver, run, execution.control)
         await reporter.flush()
         return Cancelled() if execution.cancelled else outcome

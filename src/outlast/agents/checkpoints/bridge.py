@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
+from outlast.agents.checkpoints import seen
 from outlast.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -36,7 +37,9 @@ class SyncBridge(BaseCheckpointSaver[int]):
             call.close()
             msg = "Outlast's checkpointer is async: use ainvoke, astream or aget_state on the event loop"
             raise ConfigurationError(msg)
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        result, observed = asyncio.run_coroutine_threadsafe(_observed(call), self._loop).result()
+        seen.adopt(observed)
+        return result
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `aget_tuple`."""
@@ -78,6 +81,10 @@ class SyncBridge(BaseCheckpointSaver[int]):
     ) -> Mapping[str, DeltaChannelHistory]:
         """See `aget_delta_channel_history`."""
         return self._wait(self.aget_delta_channel_history(config=config, channels=channels))
+
+
+async def _observed(call: Coroutine[Any, Any, T]) -> tuple[T, seen.Observations]:
+    return await call, seen.observations()
 
 
 async def _collect(items: AsyncIterator[T]) -> "list[T]":

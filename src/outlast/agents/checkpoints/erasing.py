@@ -60,16 +60,17 @@ async def copy_thread(pool: Pool, source: bytes, target: bytes, *, target_thread
     async with pool.transaction() as connection:
         parameters = {"source_key": UUID(bytes=source), "target_key": UUID(bytes=target)}
         # The order of keys, so that two opposite copies cannot wait for each other.
-        for key in sorted((source, target)):
-            await _lock(connection, key)
+        heads = {key: await _lock(connection, key) for key in sorted((source, target))}
+        if not heads[source]:
+            return
+        # First the thread, which keeps a first writer out, then the question whether there was one.
+        opened = {"thread_key": UUID(bytes=target), "thread_id": target_thread_id}
+        await connection.execute(_SQL.open_thread, opened)
         cursor = await connection.execute(_SQL.is_empty, {"thread_key": UUID(bytes=target)})
         row = await cursor.fetchone()
         if row is None or not row[0]:
             msg = f"thread {target_thread_id!r} has state already; copy to a new thread or delete that one first"
             raise Conflict(msg)
-        await connection.execute(
-            _SQL.open_thread, {"thread_key": UUID(bytes=target), "thread_id": target_thread_id}
-        )
         for statement in (
             _SQL.copy_heads, _SQL.copy_checkpoints, _SQL.copy_writes, _SQL.copy_lists, _SQL.copy_blobs
         ):  # fmt: skip

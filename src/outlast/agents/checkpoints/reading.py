@@ -27,6 +27,7 @@ from outlast.storage.postgres.checkpoints import CheckpointReader, StoredCheckpo
 
 # First element of a body; a later layout gets another number and this one stays readable.
 LAYOUT = 1
+_UUID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +168,16 @@ def task_bytes(task_id: str) -> bytes:
     try:
         value = UUID(task_id)
     except ValueError:
-        return b"\x00" + task_id.encode("utf-8", "surrogatepass")
-    return value.bytes if str(value) == task_id else b"\x00" + task_id.encode()
+        value = None
+    if value is not None and str(value) == task_id:
+        return value.bytes
+    text = b"\x00" + task_id.encode("utf-8", "surrogatepass")
+    # 0xFF is in no text: it only keeps this one from having the length of a UUID.
+    return text + b"\xff" if len(text) == _UUID_BYTES else text
 
 
 def task_name(task: bytes) -> str:
     """Undo `task_bytes`."""
-    if len(task) == 16:  # noqa: PLR2004 - a UUID
+    if len(task) == _UUID_BYTES:
         return str(UUID(bytes=task))
-    return task[1:].decode("utf-8", "surrogatepass")
+    return task[1:].removesuffix(b"\xff").decode("utf-8", "surrogatepass")

@@ -10,7 +10,6 @@ lease (`fenced`) is refused everything once the run has another owner.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from copy import copy
 from typing import Any, Self, cast
 from uuid import UUID
@@ -25,7 +24,7 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
-from outlast.agents.checkpoints import erasing, history
+from outlast.agents.checkpoints import erasing, history, seen
 from outlast.agents.checkpoints.bridge import SyncBridge
 from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoint, KnownCheckpoints
 from outlast.agents.checkpoints.lists import KnownList, store_list
@@ -41,10 +40,9 @@ from outlast.storage.postgres.group_commit import GroupCommit, Refused
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import Pool
 
-# What this context has read: checkpoints addressed by id may be forked from, and a thread that was empty
-# when it was read may only be started by whoever is first. Bounded, since a task may live long.
-_seen: ContextVar[tuple[object, ...]] = ContextVar("outlast_checkpoints_seen", default=())
-_SEEN_LIMIT = 64
+
+# Where LangGraph keeps a run's durability, for its subgraphs.
+_DURABILITY = "__pregel_durability"
 
 
 class Checkpointer(SyncBridge):
@@ -70,6 +68,7 @@ class Checkpointer(SyncBridge):
         self._blobs = BlobCache(max_bytes=cache_bytes)
         self._codec = codec
         self._fence = fence
+        self._starts_empty = False
 
     @classmethod
     @asynccontextmanager
@@ -110,9 +109,14 @@ class Checkpointer(SyncBridge):
             await writer.close()
             await pool.close()
 
-    def fenced(self, fence: Fence) -> "Checkpointer":
-        """Return this saver for one claimed run: every write is refused once the claim is over."""
-        return self._with(fence=fence)
+    def fenced(self, fence: Fence, *, starts_empty: bool = False) -> "Checkpointer":
+        """Return this saver for one claimed run: every write is refused once the claim is over.
+
+        `starts_empty`: the claim saw that the thread has no state, so the first look need not ask again.
+        """
+        bound = self._with(fence=fence)
+        bound._starts_empty = starts_empty  # noqa: SLF001 - a clone of this very class
+        return bound
 
     def allowing(self, types: Iterable[type]) -> "Checkpointer":
         """Return this saver with more types that may be restored."""
@@ -141,12 +145,15 @@ class Checkpointer(SyncBridge):
         key, ns, wanted = _address(config)
         if wanted is _NO_SUCH_ID:
             return None
-        loaded = await self._reader.load(key, ns, wanted)
-        self._observe(key, ns, loaded[0] if loaded else None, addressed=wanted is not None)
-        if loaded is None:
-            return None
-        stored, writes = loaded
-        checkpoint, pending, known = await self._restore(stored, writes)
+        restored = None
+        while restored is None:
+            loaded = await self._load(key, ns, wanted)
+            if loaded is None:
+                self._observe(key, ns, None, addressed=wanted is not None)
+                return None
+            restored = await self._restore(*loaded)
+        stored, checkpoint, pending, known = restored
+        self._observe(key, ns, stored, addressed=wanted is not None)
         if stored.is_head:
             self._known.put((key, ns), known)
         thread_id = str(config["configurable"]["thread_id"])
@@ -162,7 +169,7 @@ class Checkpointer(SyncBridge):
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, newest first by insertion; reads in pages."""
         key, ns, wanted = _filters(config)
-        before_seq = await self._before(before)
+        before_seq = await self._before(before, key)
         if wanted is _NO_SUCH_ID or before_seq == 0:
             return
         remaining = limit if limit is not None else 2**31
@@ -172,7 +179,13 @@ class Checkpointer(SyncBridge):
             )
             for stored in page:
                 writes = await self._reader.writes(stored.thread_key, stored.ns, [stored.checkpoint_id])
-                checkpoint, pending, _ = await self._restore(stored, writes)
+                restored = await self._restore(stored, writes)
+                if restored is None:
+                    continue
+                _, checkpoint, pending, _ = restored
+                if before is not None and key is not None and ns is not None and not stored.is_head:
+                    # This is how LangGraph addresses a subgraph's checkpoint in a replay.
+                    seen.addressed(key, ns, stored.checkpoint_id)
                 yield _tuple(cast("str", stored.thread_id), stored, checkpoint, pending)
             remaining -= len(page)
             if len(page) < 64:  # noqa: PLR2004 - the page size above
@@ -186,33 +199,65 @@ class Checkpointer(SyncBridge):
         key, ns, wanted = _address(config)
         if not channels or not isinstance(wanted, UUID):
             return {channel: {"writes": []} for channel in channels}
-        return await history.delta_history(self._restorer, key, ns, wanted, channels)
+        while True:
+            generation = await self._reader.generation(key, ns)
+            try:
+                found = await history.delta_history(self._restorer, key, ns, wanted, channels)
+            except StateUnreadable as error:
+                if await self._reader.generation(key, ns) == generation:
+                    await self._reader.quarantine(key, str(error))
+                    raise
+                continue
+            # Erasing between two pages would leave out writes, and nobody would notice.
+            if await self._reader.generation(key, ns) == generation:
+                return found
 
-    async def _before(self, before: RunnableConfig | None) -> int | None:
+    async def _load(
+        self, key: bytes, ns: str, wanted: UUID | None
+    ) -> tuple[StoredCheckpoint, list[StoredWrites]] | None:
+        if self._starts_empty and not ns:
+            self._starts_empty = False
+            return None
+        return await self._reader.load(key, ns, wanted)
+
+    async def _before(self, before: RunnableConfig | None, key: bytes | None) -> int | None:
         """Return the seq that a page must stay below; 0 when the checkpoint does not exist."""
         if before is None:
             return None
-        key, _, wanted = _address(before)
+        # LangGraph names only the checkpoint when it looks for what a subgraph was before a replayed step.
+        its_key, _, wanted = _filters(before)
         if not isinstance(wanted, UUID):
             return None
-        return await self._reader.seq_of(key, wanted) or 0
+        return await self._reader.seq_of(its_key or key, wanted) or 0
 
     async def _restore(
         self, stored: StoredCheckpoint, writes: Sequence[StoredWrites]
-    ) -> tuple[Checkpoint, list[Any], KnownCheckpoint]:
-        try:
-            return await self._restorer.restore(stored, writes)
-        except StateUnreadable as error:
-            # Fail closed: nobody starts a run on state that only looks complete.
-            await self._reader.quarantine(stored.thread_key, str(error))
-            raise
+    ) -> tuple[StoredCheckpoint, Checkpoint, list[Any], KnownCheckpoint] | None:
+        """Restore a row; None when the checkpoint was erased meanwhile."""
+        while True:
+            try:
+                return stored, *await self._restorer.restore(stored, writes)
+            except StateUnreadable as error:
+                now = await self._reader.load(stored.thread_key, stored.ns, stored.checkpoint_id)
+                if now is None:
+                    return None
+                if now[0].generation == stored.generation:
+                    # Fail closed: nobody starts a run on state that only looks complete.
+                    await self._reader.quarantine(stored.thread_key, str(error))
+                    raise
+                # History was erased between two of our reads.
+                stored, writes = now
+
+    async def lift_quarantine(self, thread_id: str) -> None:
+        """Let runs start on a thread again, once its state has been read without an error."""
+        await self._reader.quarantine(thread_key(thread_id), None)
 
     def _observe(self, key: bytes, ns: str, found: StoredCheckpoint | None, *, addressed: bool) -> None:
         if found is None:
             if not addressed:
-                _remember((key, ns, "empty"))
+                seen.saw_empty(key, ns)
         elif addressed and not found.is_head:
-            _remember((key, ns, found.checkpoint_id))
+            seen.addressed(key, ns, found.checkpoint_id)
 
     # writing
 
@@ -247,7 +292,11 @@ class Checkpointer(SyncBridge):
         except BaseException:
             self._known.forget((key, ns))
             raise
-        self._known.put((key, ns), known)
+        if known.generation is None:
+            # A new first checkpoint over an old line, whose generation was not read.
+            self._known.forget((key, ns))
+        else:
+            self._known.put((key, ns), known)
         self._blobs.add(key, blobs)
         return _config(row.thread_id, ns, row.checkpoint_id)
 
@@ -276,7 +325,8 @@ class Checkpointer(SyncBridge):
             # Not ours, or forgotten: read it, so that what it shares with the new one is not stored again.
             loaded = await self._reader.load(key, ns, parent_id)
             if loaded is not None:
-                _, _, known = await self._restore(loaded[0], ())
+                restored = await self._restore(loaded[0], ())
+                known = restored[3] if restored is not None else None
         return known
 
     def _store(
@@ -309,7 +359,7 @@ class Checkpointer(SyncBridge):
                 nodes[channel] = node_of(self._codec, value, path=channel, blobs=blobs)
         known_checkpoint = KnownCheckpoint(
             checkpoint_id=UUID(checkpoint["id"]),
-            generation=parent.generation if parent is not None else None,
+            generation=parent.generation if parent is not None else None if fork else 0,
             versions=dict(versions),
             nodes=nodes,
             lists=lists,
@@ -345,6 +395,8 @@ class Checkpointer(SyncBridge):
             checkpoint_id=known.checkpoint_id,
             parent_id=cast("UUID | None", parent_id),
             fork=fork,
+            # With `exit`, a subgraph's checkpoint is stored before the root's.
+            opens=not ns or config["configurable"].get(_DURABILITY) == "exit",
             generation=known.generation,
             run_id=run_id if isinstance(run_id, str) else None,
             metadata=encode_metadata(kept),
@@ -466,15 +518,7 @@ def _unchanged(
 def _is_fork(key: bytes, ns: str, parent_id: UUID | None, metadata: CheckpointMetadata) -> bool:
     if metadata.get("source") == "fork":
         return True
-    if parent_id is None:
-        return (key, ns, "empty") not in _seen.get()
-    return (key, ns, parent_id) in _seen.get()
-
-
-def _remember(observation: object) -> None:
-    seen = _seen.get()
-    if observation not in seen:
-        _seen.set((*seen[1 - _SEEN_LIMIT :], observation))
+    return seen.may_fork(key, ns, parent_id)
 
 
 def _config(thread_id: str, ns: str, checkpoint_id: UUID) -> RunnableConfig:

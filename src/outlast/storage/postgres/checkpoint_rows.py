@@ -34,7 +34,8 @@ class CheckpointRow:
 
     Accepted when the head is `parent_id` (or there is none and `parent_id` is None), or in any case
     when `fork` says that leaving the line is meant. `generation`, when known, must be the head's:
-    otherwise history was erased since it was read, and what this row refers to may be gone.
+    otherwise history was erased since it was read, and what this row refers to may be gone. `opens` says that
+    a first checkpoint may bring a deleted thread back to life.
     """
 
     thread_key: bytes
@@ -43,6 +44,7 @@ class CheckpointRow:
     checkpoint_id: UUID
     parent_id: UUID | None
     fork: bool
+    opens: bool
     generation: int | None
     run_id: str | None
     metadata: bytes
@@ -84,7 +86,12 @@ def batch_parameters(rows: Sequence[Row]) -> dict[str, object]:
         **_segment_parameters(checkpoints),
         **_writes_parameters(writes),
         **_blob_parameters(numbered),
+        "o_threads": UuidArray(sorted({row.thread_key for row in rows if _needs_open_thread(row)})),
     }
+
+
+def _needs_open_thread(row: Row) -> bool:
+    return isinstance(row, WritesRow) or (row.parent_id is None and not row.opens)
 
 
 def _checkpoint_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[str, object]:
@@ -98,6 +105,7 @@ def _checkpoint_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[st
         "c_id": UuidArray.of(row.checkpoint_id for _, row in rows),
         "c_parent": UuidArray.of(row.parent_id for _, row in rows),
         "c_fork": BoolArray.of(row.fork for _, row in rows),
+        "c_opens": BoolArray.of(row.opens for _, row in rows),
         "c_generation": IntArray.of(row.generation for _, row in rows),
         "c_run": TextArray.of(row.run_id for _, row in rows),
         "c_metadata": ByteaArray([row.metadata for _, row in rows]),
@@ -120,7 +128,6 @@ def _segment_parameters(rows: Iterable[tuple[int, CheckpointRow]]) -> dict[str, 
 
 def _writes_parameters(rows: Sequence[tuple[int, WritesRow]]) -> dict[str, object]:
     return {
-        "w_threads": UuidArray(sorted({row.thread_key for _, row in rows})),
         "w_n": IntArray.of(n for n, _ in rows),
         "w_thread": UuidArray([row.thread_key for _, row in rows]),
         "w_ns": TextArray.of(row.ns for _, row in rows),

@@ -56,7 +56,9 @@ class StoredSegment:
 
 def thread_key(thread_id: str, *, tenant: str = "default") -> bytes:
     """Return the 16-byte key of a thread: a hash of tenant and id with the tenant's length in it."""
-    return blake2b(f"{len(tenant)}:{tenant}:{thread_id}".encode(), digest_size=16).digest()
+    text = f"{len(tenant)}:{tenant}:{thread_id}"
+    # A lone surrogate is refused when it is written; here it is just another name that nobody has.
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class CheckpointReader:
@@ -133,14 +135,19 @@ class CheckpointReader:
         return [
             StoredCheckpoint(
                 thread_key=row[0].bytes, thread_id=row[1], ns=row[2], checkpoint_id=row[3], parent_id=row[4],
-                metadata=row[5], body=row[6], seq=row[7],
+                metadata=row[5], body=row[6], seq=row[7], is_head=row[8],
             )  # fmt: skip
             for row in rows
         ]
 
-    async def seq_of(self, key: bytes, checkpoint_id: UUID) -> int | None:
+    async def seq_of(self, key: bytes | None, checkpoint_id: UUID) -> int | None:
         """Return the place of a checkpoint in the order of insertion."""
-        rows = await self._fetch(_SQL.seq_of, {"thread_key": UUID(bytes=key), "checkpoint_id": checkpoint_id})
+        rows = await self._fetch(_SQL.seq_of, {"thread_key": None if key is None else UUID(bytes=key), "checkpoint_id": checkpoint_id})
+        return rows[0][0] if rows else None
+
+    async def generation(self, key: bytes, ns: str) -> int | None:
+        """Return how often history was erased; None when the namespace has no checkpoint."""
+        rows = await self._fetch(_SQL.generation, {"thread_key": UUID(bytes=key), "ns": ns})
         return rows[0][0] if rows else None
 
     async def threads_of_runs(self, run_ids: Sequence[str]) -> list[bytes]:

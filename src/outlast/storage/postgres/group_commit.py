@@ -8,28 +8,37 @@ Guarantees. A row is durable when `submit` returns. Rows are sent in the order o
 namespace). A refused row (its epoch is over, its parent is not the head) raises for its submitter alone. A batch
 that fails for a reason of its own data is sent again row by row, so that only the culprit fails. A batch
 whose connection broke is sent again on a new connection: every row is written so that repeating it changes nothing.
+Nothing that a row, a listener or the server does ends the writer, which serves every run of the process.
 """
 
 import asyncio
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 
-from outlast.errors import DatabaseUnavailable, LeaseLost
+from outlast.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import CheckpointRow, Row, batch_parameters
-from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect, unavailable
+from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect, is_transient, unavailable
 from outlast.storage.postgres.queries import numbered
 from outlast.telemetry import emit
 
 _COMMIT_BATCH = numbered("checkpoints", "commit_batch")
 # More rows than this gain nothing: the statement's time grows with its rows.
 _MAX_ROWS = 256
+# A message to PostgreSQL ends at 1 GB, and what waits here is in memory twice.
+_MAX_BYTES = 64 * 1024 * 1024
 # A step must not hang on a database that is away: after this the step fails and the run is retried later.
-_GIVE_UP_AFTER_SECONDS = 20.0
+_GIVE_UP_AFTER = timedelta(seconds=20)
+# On top of the server's own limit for a statement, which answers first if the server is there.
+_REPLY_MARGIN = timedelta(seconds=5)
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the database, told apart by the caller
@@ -45,9 +54,19 @@ class _Pending:
 class GroupCommit:
     """The writer; open it once per process and event loop."""
 
-    def __init__(self, settings: DatabaseSettings, *, application_name: str = "outlast-checkpoints") -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        *,
+        application_name: str = "outlast-checkpoints",
+        give_up_after: timedelta = _GIVE_UP_AFTER,
+        reply_within: timedelta | None = None,
+    ) -> None:
         self._settings = settings
         self._application_name = application_name
+        self._give_up_after = give_up_after.total_seconds()
+        statement_limit = timedelta(milliseconds=settings.statement_timeout_ms or 15_000)
+        self._reply_within = (reply_within or statement_limit + _REPLY_MARGIN).total_seconds()
         self._queue: list[_Pending] = []
         self._wake = asyncio.Event()
         self._connection: AsyncConnection[Any] | None = None
@@ -73,9 +92,9 @@ class GroupCommit:
     async def submit(self, row: Row) -> None:
         """Return once the row is durable.
 
-        Raises LeaseLost when the row's run has another owner, Refused when its parent is not the head,
-        DatabaseUnavailable when the server did not come back in time. If the caller is cancelled the row may
-        or may not have been written.
+        Raises LeaseLost when the row's run has another owner, Refused when its parent is not the head, InvalidInput
+        when PostgreSQL cannot store it, DatabaseUnavailable when the server did not come back in time. If the caller
+        is cancelled the row may or may not have been written.
         """
         if self._closing:
             msg = "the checkpointer is closed; use it inside its `async with` block"
@@ -93,36 +112,45 @@ class GroupCommit:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = self._next_batch()
-            try:
-                await self._commit(batch)
-            except CONNECTION_ERRORS as error:
-                _fail(batch, unavailable(error))
-            except psycopg.Error as error:
-                await self._one_by_one(batch, error)
+            await self._write(self._next_batch())
 
     def _next_batch(self) -> list[_Pending]:
         """Take rows in order, at most one checkpoint per namespace: the next one needs the first as head."""
         batch: list[_Pending] = []
         later: list[_Pending] = []
         keys: set[object] = set()
+        size = 0
         for pending in self._queue:
             key = _key(pending.row)
-            if key in keys or len(batch) >= _MAX_ROWS:
+            size += _size(pending.row)
+            if batch and (key in keys or len(batch) >= _MAX_ROWS or size > _MAX_BYTES):
                 later.append(pending)
-                # Whatever follows on this namespace must not overtake.
-                keys.add(key)
             else:
-                keys.add(key)
                 batch.append(pending)
+            # Whatever follows on this namespace must not overtake.
+            keys.add(key)
         self._queue = later
         return batch
 
+    async def _write(self, batch: Sequence[_Pending]) -> None:
+        try:
+            await self._commit(batch)
+        except DatabaseUnavailable as error:
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those whose rows these are
+            if len(batch) == 1:
+                _fail(batch, _refused_by_database(error))
+            else:
+                await self._one_by_one(batch)
+
+    async def _one_by_one(self, batch: Sequence[_Pending]) -> None:
+        """A row of the batch is at fault; find it by writing each alone."""
+        for pending in batch:
+            if not pending.done.done():
+                await self._write([pending])
+
     async def _commit(self, batch: Sequence[_Pending]) -> None:
-        rows = [pending.row for pending in batch]
-        emit("checkpoint.before_commit")
-        accepted = await self._execute(rows)
-        emit("checkpoint.after_commit")
+        accepted = await self._execute([pending.row for pending in batch])
         for number, pending in enumerate(batch):
             if pending.done.done():
                 continue
@@ -133,47 +161,63 @@ class GroupCommit:
 
     async def _execute(self, rows: Sequence[Row]) -> dict[int, bool]:
         arguments = _COMMIT_BATCH.arguments(batch_parameters(rows))
-        give_up_at = asyncio.get_running_loop().time() + _GIVE_UP_AFTER_SECONDS
+        give_up_at = asyncio.get_running_loop().time() + self._give_up_after
         delay = 0.05
         while True:
             try:
-                cursor = AsyncRawCursor(await self._connected())
-                await cursor.execute(
-                    _COMMIT_BATCH.text, arguments, prepare=not self._settings.pooler, binary=True
-                )
-                return dict(await cursor.fetchall())
-            except (*CONNECTION_ERRORS, DatabaseUnavailable) as error:
+                return await self._send(arguments)
+            except (*CONNECTION_ERRORS, psycopg.InternalError, DatabaseUnavailable) as error:
+                if not is_transient(error):
+                    raise
                 emit("checkpoint.connection_lost", error=type(error).__name__, rows=len(rows))
                 await self._disconnect()
                 if asyncio.get_running_loop().time() + delay > give_up_at:
-                    raise
+                    raise unavailable(error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _one_by_one(self, batch: Sequence[_Pending], error: psycopg.Error) -> None:
-        """A row of the batch is at fault; find it by writing each alone."""
-        if len(batch) == 1:
-            _fail(batch, error)
-            return
-        for pending in batch:
-            try:
-                await self._commit([pending])
-            except CONNECTION_ERRORS as lost:
-                _fail([pending], unavailable(lost))
-            except psycopg.Error as own:
-                _fail([pending], own)
+    async def _send(self, arguments: list[object]) -> dict[int, bool]:
+        connection = await self._connected()
+        emit("checkpoint.before_commit")
+        with self._cut_when_silent(connection):
+            cursor = AsyncRawCursor(connection)
+            await cursor.execute(_COMMIT_BATCH.text, arguments, prepare=not self._settings.pooler, binary=True)
+            accepted = dict(await cursor.fetchall())
+        emit("checkpoint.after_commit")
+        return accepted
 
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await connect(self._settings, application_name=self._application_name)
             # The planner believes that knowing the arrays' lengths is worth a new plan each time: 2 ms for nothing.
-            await self._connection.execute("SET plan_cache_mode = force_generic_plan")
+            with self._cut_when_silent(self._connection):
+                await self._connection.execute("SET plan_cache_mode = force_generic_plan")
         return self._connection
+
+    @contextmanager
+    def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Iterator[None]:
+        """Break the connection when no answer comes in time, though its other end may seem to live."""
+        timer = asyncio.get_running_loop().call_later(self._reply_within, _cut, connection)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _cut(connection: AsyncConnection[Any]) -> None:
+    # Not a cancellation: psycopg would first try to cancel the query over a second connection into the same hole.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _size(row: Row) -> int:
+    segments = sum(len(segment.items) for segment in row.segments) if isinstance(row, CheckpointRow) else 0
+    return len(row.body) + segments + sum(map(len, row.blobs.values()))
 
 
 def _key(row: Row) -> object:
@@ -186,6 +230,17 @@ def _refusal(row: Row, *, stale: bool) -> Exception:
     if row.fence is not None and not stale:
         return LeaseLost(run_id=str(row.fence.run_id), epoch=row.fence.epoch)
     return Refused()
+
+
+def _refused_by_database(error: Exception) -> Exception:
+    """Say as one of our errors that a row's own content cannot be stored; other errors stay what they are."""
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        # The statement's way to refuse other items in a place of a list that is taken.
+        return Refused()
+    if isinstance(error, UnicodeEncodeError | psycopg.DataError | psycopg.errors.ProgramLimitExceeded):
+        what = error.diag.message_primary if isinstance(error, psycopg.Error) else error.reason
+        return InvalidInput(f"PostgreSQL cannot store this checkpoint: {what}. Shorten or clean what names it")
+    return error
 
 
 def _fail(batch: Sequence[_Pending], error: Exception) -> None:

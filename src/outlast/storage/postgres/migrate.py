@@ -17,7 +17,7 @@ from psycopg import AsyncConnection, sql
 
 from outlast.errors import DatabaseSetupError
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.pool import connect
+from outlast.storage.postgres.pool import Pool, connect
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 # Any fixed number; it only has to differ from other programs' advisory locks.
@@ -82,15 +82,29 @@ async def status(settings: DatabaseSettings) -> list[MigrationStatus]:
     """Return every migration this version ships, with when it was applied here."""
     connection = await connect(settings, application_name="outlast-migrate")
     async with connection:
-        cursor = await connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
-        row = await cursor.fetchone()
-        applied = await _applied(connection) if row and row[0] else {}
+        applied = await _applied_if_any(connection)
     return [
         MigrationStatus(migration=migration, applied_at=applied[migration.version][1])
         if migration.version in applied
         else MigrationStatus(migration=migration, applied_at=None)
         for migration in migrations()
     ]
+
+
+async def lacking(pool: Pool) -> list[Migration]:
+    """Return what the database lacks, asked on a pooled connection: cheap enough for a health check.
+
+    A database that is newer is no reason to stop: during a deployment it is, and the old program works on it.
+    """
+    async with pool.connection() as connection:
+        applied = await _applied_if_any(connection)
+    return [migration for migration in migrations() if migration.version not in applied]
+
+
+async def _applied_if_any(connection: AsyncConnection[Any]) -> dict[int, tuple[str, datetime]]:
+    cursor = await connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
+    row = await cursor.fetchone()
+    return await _applied(connection) if row and row[0] else {}
 
 
 async def _prepare(connection: AsyncConnection[Any], schema: str) -> None:

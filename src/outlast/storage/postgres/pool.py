@@ -8,6 +8,7 @@ query opens a second connection into the same black hole. So the kernel gets the
 open transaction and hold back vacuum for everyone.
 """
 
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,6 +30,11 @@ CONNECTION_ERRORS = (
     PoolClosed,
     OSError,
 )
+# psycopg's OperationalError also holds what a statement's own data causes. By SQLSTATE class: connection, transaction
+# rolled back (deadlock), resources, lock not available, operator intervention, system error; and by code: the
+# server is a standby now, the session was ended in an open transaction.
+_TRANSIENT_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
+_TRANSIENT_CODES = frozenset({"25006", "25P03"})
 
 
 def conninfo(settings: DatabaseSettings, *, application_name: str) -> str:
@@ -99,6 +105,7 @@ class Pool:
             open=False,
             kwargs={"autocommit": True, "prepare_threshold": None if settings.pooler else 0},
             configure=_configure,
+            check=_check,
             name=application_name,
         )
 
@@ -121,6 +128,8 @@ class Pool:
             async with self._pool.connection() as connection:
                 yield connection
         except CONNECTION_ERRORS as error:
+            if not is_transient(error):
+                raise
             raise unavailable(error) from error
 
     @asynccontextmanager
@@ -128,6 +137,18 @@ class Pool:
         """Borrow a connection inside one transaction: all of the block or nothing."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def pipelined(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Like `transaction`, with all statements sent in one go; read the cursors after the block."""
+        async with self.connection() as connection, connection.pipeline(), connection.transaction():
+            yield connection
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed later or on another connection."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is None or state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_CODES
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailable:
@@ -137,3 +158,12 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
     arrays.register(connection)
+
+
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """Discard a connection that the server has ended, at no round trip for one that it has not."""
+    watched = select.poll()
+    watched.register(connection.fileno(), select.POLLIN)
+    # An idle connection has nothing to say but good-bye.
+    if watched.poll(0):
+        await AsyncConnectionPool.check_connection(connection)

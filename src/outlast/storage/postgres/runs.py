@@ -69,6 +69,19 @@ class RunStore:
             emit("run.claimed", runs=len(claimed))
         return claimed
 
+    async def claimed(self, run_id: UUID, epoch: int) -> ClaimedRun | None:
+        """Return a run that is owned under this epoch; None when it is not (any more)."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SQL.claimed, {"id": run_id, "epoch": epoch}, binary=True)
+            row = await cursor.fetchone()
+        return _claimed(row) if row else None
+
+    async def crashed(self, run: ClaimedRun) -> bool:
+        """Count a crash against a run whose own process died, and queue it; False when it was settled before that."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SQL.crashed, {"id": run.id, "epoch": run.epoch})
+            return await cursor.fetchone() is not None
+
     async def next_due(self, agents: Sequence[str], *, max_crashes: int) -> float | None:
         """Return the seconds until a queued run is due (negative: it is), None when there is none."""
         async with self._pool.connection() as connection:
@@ -82,23 +95,23 @@ class RunStore:
         Safe to repeat: settling an attempt twice changes nothing. Raises LeaseLost when the run has another owner.
         """
         thread = {"thread_key": UUID(bytes=run.thread_key)}
-        async with self._pool.transaction() as connection:
+        # Three statements, since the last one needs a snapshot taken under the thread's lock; one round trip.
+        async with self._pool.pipelined() as connection:
             await connection.execute(_SQL.lock_thread, thread)
-            cursor = await connection.execute(_SQL.settle, _settlement_parameters(run, settlement))
-            if await cursor.fetchone() is None and not await _is_settled(connection, run, settlement):
-                emit("run.lease_lost", run_id=run.id)
-                raise LeaseLost(run_id=str(run.id), epoch=run.epoch)
-            unblocked = await _unblock(connection, thread)
+            settled = await connection.execute(_SQL.settle, _settlement_parameters(run, settlement))
+            unblocked = await connection.execute(_SQL.unblock, thread)
             emit("run.settle.before_commit", run_id=run.id)
+        if await settled.fetchone() is None and not await self._is_settled(run, settlement):
+            emit("run.lease_lost", run_id=run.id)
+            raise LeaseLost(run_id=str(run.id), epoch=run.epoch)
         emit("run.settled", run_id=run.id, status=settlement.status)
-        return unblocked
+        return await unblocked.fetchone() is not None
 
-    async def record_version(self, run: ClaimedRun, version: str) -> None:
-        """Remember which version of the graph a run started on."""
+    async def _is_settled(self, run: ClaimedRun, settlement: Settlement) -> bool:
+        parameters = {"id": run.id, "epoch": run.epoch, "status": settlement.status}
         async with self._pool.connection() as connection:
-            await connection.execute(
-                _SQL.graph_version, {"id": run.id, "epoch": run.epoch, "graph_version": version}
-            )
+            cursor = await connection.execute(_SQL.is_settled, parameters)
+            return await cursor.fetchone() is not None
 
     async def save_progress(self, run_id: UUID, epoch: int, *, completed: int, total: int) -> None:
         """Store a run's progress; raises LeaseLost when it has another owner."""
@@ -176,6 +189,22 @@ class RunStore:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.find, parameters)
             return [_view(row) for row in await cursor.fetchall()]
+
+    async def of_thread(self, thread_id: str) -> RunView | None:
+        """Return the run at the front of a thread, else its newest; None when it has none.
+
+        Raises NotFound when there is no such thread.
+        """
+        thread = {"thread_key": UUID(bytes=thread_key(thread_id))}
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SQL.of_thread, thread)
+            row = await cursor.fetchone()
+            if row is None:
+                cursor = await connection.execute(_SQL.thread_exists, thread)
+                if await cursor.fetchone() is None:
+                    kind = "thread"
+                    raise NotFound(kind, thread_id)
+        return _view(row) if row is not None else None
 
     async def standing_still(self, run_ids: Sequence[UUID]) -> set[UUID]:
         """Return which of these runs have ended or wait for a person."""
@@ -261,12 +290,6 @@ async def _unblock(connection: Connection, thread: Mapping[str, Any]) -> bool:
     return await cursor.fetchone() is not None
 
 
-async def _is_settled(connection: Connection, run: ClaimedRun, settlement: Settlement) -> bool:
-    parameters = {"id": run.id, "epoch": run.epoch, "status": settlement.status}
-    cursor = await connection.execute(_SQL.is_settled, parameters)
-    return await cursor.fetchone() is not None
-
-
 def _new_run_parameters(run: NewRun, thread: bytes) -> dict[str, Any]:
     return {
         "id": run.id,
@@ -299,12 +322,13 @@ def _settlement_parameters(run: ClaimedRun, settlement: Settlement) -> dict[str,
 
 
 def _claimed(row: tuple[Any, ...]) -> ClaimedRun:
-    answer: bytes | None = row[13]
+    answer: bytes | None = row[12]
     return ClaimedRun(
         id=row[0], epoch=row[1], thread_id=row[2], thread_key=row[3].bytes, agent=row[4],
         input=orjson.loads(row[5]), config=row[6], metadata=row[7], errors=row[8], crashes=row[9],
-        max_attempts=row[10], timeout_seconds=row[11], graph_version=row[12],
-        answer=None if answer is None else orjson.loads(answer), answered=answer is not None, waiting_at=row[14],
+        max_attempts=row[10], timeout_seconds=row[11],
+        answer=None if answer is None else orjson.loads(answer), answered=answer is not None, waiting_at=row[13],
+        has_state=row[14],
     )  # fmt: skip
 
 

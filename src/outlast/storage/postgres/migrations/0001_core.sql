@@ -76,7 +76,6 @@ CREATE TABLE run_details (
     input         bytea NOT NULL,
     config        jsonb NOT NULL DEFAULT '{}',
     metadata      jsonb NOT NULL DEFAULT '{}',
-    graph_version text,
     output        bytea,
     -- Open questions to a person while the run waits, then the answer that resumes it.
     interrupts    jsonb,

@@ -18,22 +18,44 @@ WITH fence AS MATERIALIZED (
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 ),
-incoming AS MATERIALIZED (
+admitted AS MATERIALIZED (
     SELECT c.*
     FROM unnest(
-        %(c_n)b, %(c_thread)b, %(c_ns)b, %(c_id)b, %(c_parent)b, %(c_fork)b, %(c_generation)b,
+        %(c_n)b, %(c_thread)b, %(c_ns)b, %(c_id)b, %(c_parent)b, %(c_fork)b, %(c_opens)b, %(c_generation)b,
         %(c_fence)b, %(c_epoch)b, %(c_run)b, %(c_metadata)b, %(c_body)b
-    ) AS c (n, thread_key, ns, checkpoint_id, parent_id, fork, generation, fence_id, epoch, run_id, metadata, body)
+    ) AS c (n, thread_key, ns, checkpoint_id, parent_id, fork, opens, generation,
+            fence_id, epoch, run_id, metadata, body)
     LEFT JOIN fence f ON f.id = c.fence_id AND f.epoch = c.epoch
     WHERE c.fence_id IS NULL OR f.id IS NOT NULL
-    ORDER BY c.thread_key, c.ns
 ),
+-- A first checkpoint makes its thread, and lifts the tombstone of a deleted one if it may (`opens`):
+-- a subgraph that is called late must not bring a deleted thread back.
 opened AS (
     INSERT INTO threads AS t (key, thread_id)
     SELECT o.key, o.thread_id
     FROM unnest(%(t_key)b, %(t_id)b) AS o (key, thread_id)
+    WHERE EXISTS (SELECT FROM admitted a WHERE a.thread_key = o.key AND a.parent_id IS NULL AND a.opens)
+       OR (EXISTS (SELECT FROM admitted a WHERE a.thread_key = o.key AND a.parent_id IS NULL)
+           AND NOT EXISTS (SELECT FROM threads x WHERE x.key = o.key))
     ORDER BY o.key
     ON CONFLICT (key) DO UPDATE SET deleted_at = NULL WHERE t.deleted_at IS NOT NULL
+    RETURNING t.key
+),
+-- The share lock keeps erasing out, which would not see what is written here and drop the blobs it refers to.
+open_threads AS MATERIALIZED (
+    SELECT t.key FROM threads t
+    WHERE t.key = ANY (%(o_threads)b) AND t.deleted_at IS NULL
+    ORDER BY t.key
+    FOR SHARE
+),
+incoming AS MATERIALIZED (
+    SELECT a.*
+    FROM admitted a
+    -- True; it makes the locks of threads come before those of heads, which is the order of erasing.
+    WHERE (SELECT count(*) FROM opened) + (SELECT count(*) FROM open_threads) >= 0
+      AND (a.parent_id IS NOT NULL OR a.opens
+           OR a.thread_key IN (TABLE open_threads) OR a.thread_key IN (TABLE opened))
+    ORDER BY a.thread_key, a.ns
 ),
 -- The first checkpoint of a namespace. Somebody else's first one wins over it, unless ours
 -- says that it starts a line of its own (`fork`).
@@ -62,6 +84,10 @@ moved AS (
       -- What the head refers to is never erased; what an older checkpoint refers to may have been.
       AND (NOT i.fork OR i.generation IS NULL OR h.generation = i.generation)
       AND (i.fork OR h.checkpoint_id IN (i.parent_id, i.checkpoint_id))
+      -- Generations begin anew with a deleted thread; then the parent itself is gone.
+      AND (NOT i.fork OR EXISTS (
+          SELECT FROM checkpoints p
+          WHERE p.thread_key = i.thread_key AND p.ns = i.ns AND p.checkpoint_id = i.parent_id))
     RETURNING h.thread_key, h.ns
 ),
 accepted AS MATERIALIZED (
@@ -90,13 +116,6 @@ appended AS (
 -- Output of single tasks. The first run of a task wins (LangGraph's rule: a task that finished is
 -- not asked again); a longer list replaces a shorter one, since the null task's list is saved whole
 -- each time it grows; special channels (negative idx) are always replaced.
--- The share lock keeps erasing out, which would not see these rows and drop the blobs they refer to.
-open_threads AS MATERIALIZED (
-    SELECT t.key FROM threads t
-    WHERE t.key = ANY (%(w_threads)b) AND t.deleted_at IS NULL
-    ORDER BY t.key
-    FOR SHARE
-),
 written AS MATERIALIZED (
     SELECT w.*
     FROM unnest(
@@ -107,7 +126,8 @@ written AS MATERIALIZED (
     LEFT JOIN fence f ON f.id = w.fence_id AND f.epoch = w.epoch
     WHERE (w.fence_id IS NULL OR f.id IS NOT NULL)
       -- A thread's first writes may come before its first checkpoint; a deleted one's may not.
-      AND (t.key IS NOT NULL OR NOT EXISTS (SELECT FROM threads x WHERE x.key = w.thread_key))
+      AND (t.key IS NOT NULL OR w.thread_key IN (TABLE opened)
+           OR NOT EXISTS (SELECT FROM threads x WHERE x.key = w.thread_key))
 ),
 kept AS (
     INSERT INTO checkpoint_writes AS old
@@ -176,9 +196,11 @@ SELECT checkpoint_id, parent_id, body FROM line ORDER BY depth;
 
 -- name: list_checkpoints
 -- Newest first by insertion; a NULL argument does not filter.
-SELECT c.thread_key, t.thread_id, c.ns, c.checkpoint_id, c.parent_id, c.metadata, c.body, c.seq
+SELECT c.thread_key, t.thread_id, c.ns, c.checkpoint_id, c.parent_id, c.metadata, c.body, c.seq,
+    c.checkpoint_id = h.checkpoint_id AS is_head
 FROM checkpoints c
 JOIN threads t ON t.key = c.thread_key
+JOIN checkpoint_heads h ON h.thread_key = c.thread_key AND h.ns = c.ns
 WHERE (%(thread_key)s::uuid IS NULL OR c.thread_key = %(thread_key)s)
   AND (%(ns)s::text IS NULL OR c.ns = %(ns)s)
   AND (%(checkpoint_id)s::uuid IS NULL OR c.checkpoint_id = %(checkpoint_id)s)
@@ -189,8 +211,11 @@ LIMIT %(limit)s;
 
 -- name: seq_of
 SELECT seq FROM checkpoints
-WHERE thread_key = %(thread_key)s AND checkpoint_id = %(checkpoint_id)s
+WHERE (%(thread_key)s::uuid IS NULL OR thread_key = %(thread_key)s) AND checkpoint_id = %(checkpoint_id)s
 ORDER BY seq DESC LIMIT 1;
+
+-- name: generation
+SELECT generation FROM checkpoint_heads WHERE thread_key = %(thread_key)s AND ns = %(ns)s;
 
 -- name: lock_thread
 -- Waits for writers that are under way and keeps later ones out.

@@ -62,11 +62,30 @@ WITH due AS MATERIALIZED (
     RETURNING r.*
 )
 SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.metadata, c.errors, c.crashes,
-       c.max_attempts, c.timeout_seconds, d.graph_version, d.answer, d.waiting_at
+       c.max_attempts, c.timeout_seconds, d.answer, d.waiting_at,
+       -- The run owns its thread now, so a thread without state stays so until the run itself writes.
+       EXISTS (SELECT FROM checkpoint_heads h WHERE h.thread_key = c.thread_key) AS has_state
 FROM claimed c
 JOIN run_details d ON d.run_id = c.id
 JOIN threads t ON t.key = c.thread_key
 ORDER BY c.priority DESC, c.available_at, c.id;
+
+-- name: claimed
+-- What `claim` answered, once more, for the process that executes one suspect run by itself.
+SELECT r.id, r.epoch, t.thread_id, r.thread_key, r.agent, d.input, d.config, d.metadata, r.errors, r.crashes,
+       r.max_attempts, r.timeout_seconds, d.graph_version, d.answer, d.waiting_at
+FROM runs r
+JOIN run_details d ON d.run_id = r.id
+JOIN threads t ON t.key = r.thread_key
+WHERE r.id = %(id)s AND r.epoch = %(epoch)s AND r.status = 'running';
+
+-- name: crashed
+-- The process of one suspect run died while its worker lives: `reap` for this run alone.
+UPDATE runs
+SET status = 'queued', epoch = epoch + 1, crashes = crashes + 1, worker_id = NULL,
+    available_at = clock_timestamp() + make_interval(secs => crashes * 2)
+WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running'
+RETURNING crashes;
 
 -- name: next_due
 -- Seconds until the next queued run is due; NULL when the queue is empty.
@@ -115,11 +134,6 @@ WHERE id = (
     SELECT FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')
 )
 RETURNING id;
-
--- name: graph_version
-UPDATE run_details d SET graph_version = %(graph_version)s
-FROM runs r
-WHERE d.run_id = %(id)s AND r.id = d.run_id AND r.epoch = %(epoch)s AND r.status = 'running';
 
 -- name: progress
 WITH fence AS MATERIALIZED (
@@ -219,6 +233,24 @@ WHERE (%(thread_key)s::uuid IS NULL OR r.thread_key = %(thread_key)s)
   AND (%(agent)s::text IS NULL OR r.agent = %(agent)s)
 ORDER BY r.created_at DESC, r.id DESC
 LIMIT %(limit)s;
+
+-- name: of_thread
+-- The run that a thread stands on: the one at its front, else the newest. Two look-ups on two indexes; one ORDER BY over
+-- both conditions would sort every run of a long conversation. A deleted thread stands on nothing.
+SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.crashes, r.max_attempts,
+       r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, d.output,
+       d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, w.pid
+FROM threads t
+JOIN runs r ON r.id = coalesce(
+    (SELECT id FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')),
+    (SELECT id FROM runs WHERE thread_key = %(thread_key)s ORDER BY created_at DESC LIMIT 1)
+)
+JOIN run_details d ON d.run_id = r.id
+LEFT JOIN workers w ON w.id = r.worker_id
+WHERE t.key = %(thread_key)s AND t.deleted_at IS NULL;
+
+-- name: thread_exists
+SELECT FROM threads WHERE key = %(thread_key)s AND deleted_at IS NULL;
 
 -- name: ended_among
 -- Which of these runs stand still: ended, or waiting for a person.

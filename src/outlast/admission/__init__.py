@@ -1,0 +1,1 @@
+"""May this run start? One pipeline of small checks, then the queue."""

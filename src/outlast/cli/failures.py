@@ -1,0 +1,29 @@
+"""How an error ends a command: one message, one exit status."""
+
+from typing import Final
+
+from outlast.errors import (
+    ConfigurationError,
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFound,
+    OutlastError,
+    StateError,
+)
+
+# 65 and up are those of sysexits.h; 2 is what the argument parser uses too.
+EXIT_CODES: Final[dict[type[OutlastError], int]] = {
+    ConfigurationError: 2,
+    InvalidInput: 2,
+    NotFound: 4,
+    Conflict: 5,
+    StateError: 65,
+    DatabaseUnavailable: 69,
+    OutlastError: 1,
+}
+
+
+def exit_code(error: OutlastError) -> int:
+    """Return the status of the nearest class in the table."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

@@ -1,0 +1,140 @@
+"""A process of its own for a run that has taken two workers with it: the third time it may only kill itself.
+
+The worker stays the run's owner and keeps its heartbeat going; the child executes and settles under the worker's epoch.
+When it ends without having settled, that is a crash of this run, and of nothing else.
+
+    worker drains                SIGTERM: the graph stops at its next step boundary, the child hands the run back
+    a person cancels             SIGUSR1: the graph is cancelled, the child records it
+    worker is fenced, or ends    SIGKILL
+"""
+
+import asyncio
+import resource
+import signal
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+from langgraph.runtime import RunControl
+
+from outlast.cli.processes import start_child
+from outlast.cli.session import read_project, read_settings
+from outlast.domain.outcome import Settlement
+from outlast.domain.run import ClaimedRun, RunStatus
+from outlast.errors import DatabaseUnavailable
+from outlast.queues.wakeup import QUEUED
+from outlast.runtime import Runtime
+from outlast.workers.executor import Execution
+
+T = TypeVar("T")
+# The child did not get as far as the run, so the run is not to blame: no database, a broken project file.
+NOT_STARTED: Final = 75
+# RunControl has no event to wait for.
+_LOOK_EVERY_SECONDS: Final = 0.1
+_CANCEL_SECONDS: Final = 5.0
+
+
+class Isolation:
+    """The worker's side: start the child, pass on what happens to the run, account for the child's end."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def __call__(self, run: ClaimedRun, control: RunControl) -> None:
+        """Execute the run in a process of its own; afterwards it is settled, or queued again.
+
+        Raises LeaseLost when it has another owner.
+        """
+        command = ("isolated-run", str(run.id), str(run.epoch), "--project", str(self._runtime.project.root))
+        child = await start_child(self._runtime.settings, *command)
+        try:
+            await _ended(child, control)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if control.drain_reason != "cancelled" or task is None:
+                await _kill(child)
+                raise
+            task.uncancel()
+            await _cancel(child)
+            await self._settle(run, Settlement(status=RunStatus.CANCELLED))
+        else:
+            await self._account(run, child.returncode, drained=control.drain_requested)
+
+    async def _account(self, run: ClaimedRun, status: int | None, *, drained: bool) -> None:
+        if status == NOT_STARTED:
+            await self._settle(run, Settlement(status=RunStatus.QUEUED, delay=timedelta(seconds=2)))
+        elif drained and status == -signal.SIGTERM:
+            # Told to stop before it could listen.
+            await self._settle(run, Settlement(status=RunStatus.QUEUED))
+        elif await _patiently(lambda: self._runtime.queue.store.crashed(run)):
+            self._runtime.wakeup.tell(QUEUED)
+
+    async def _settle(self, run: ClaimedRun, settlement: Settlement) -> None:
+        await _patiently(lambda: self._runtime.queue.settle(run, settlement))
+
+
+async def isolated_run(run_id: UUID, epoch: int, root: Path) -> None:
+    """The child's side: execute one run that the parent's worker owns. Raises OutlastError before it begins, never after."""
+    project = read_project(root)
+    settings = read_settings(project, {})
+    # What a suspect run allocates without end must not take the machine.
+    limit = settings.worker.isolate_memory_mb * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    async with Runtime.open(settings, project, application_name="outlast-isolated") as runtime:
+        run = await runtime.queue.store.claimed(run_id, epoch)
+        if run is not None:
+            await _execute(runtime, run)
+
+
+async def _execute(runtime: Runtime, run: ClaimedRun) -> None:
+    execution = Execution(run)
+    execution.task = asyncio.create_task(runtime.executor().execute(execution), name=f"run-{run.id}")
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, execution.control.request_drain)
+    loop.add_signal_handler(signal.SIGUSR1, execution.cancel)
+    await execution.task
+
+
+async def _ended(child: Process, control: RunControl) -> None:
+    """Wait for the child, and tell it once when its worker drains."""
+    waiting = asyncio.create_task(child.wait())
+    told = False
+    while not waiting.done():
+        await asyncio.wait({waiting}, timeout=_LOOK_EVERY_SECONDS)
+        if control.drain_requested and control.drain_reason != "cancelled" and not told:
+            told = True
+            _signal(child, signal.SIGTERM)
+
+
+async def _cancel(child: Process) -> None:
+    _signal(child, signal.SIGUSR1)
+    try:
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        await _kill(child)
+
+
+async def _kill(child: Process) -> None:
+    _signal(child, signal.SIGKILL)
+    await child.wait()
+
+
+def _signal(child: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        child.send_signal(number)
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat until the database answers: a run that stays unaccounted for would be `running` as long as its worker lives."""
+    delay = 0.1
+    while True:
+        try:
+            return await call()
+        except DatabaseUnavailable:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)

@@ -1,0 +1,171 @@
+"""Real worker processes to start, kill, freeze and wake; and the runs that they work on."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from witness import PATH_VARIABLE
+
+from outlast.domain.run import NewRun, RunStatus
+from outlast.queues.queue import RunQueue
+from outlast.queues.wakeup import Wakeup
+from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.runs import RunStore
+
+HERE = Path(__file__).parent
+PROJECT = HERE / "outlast.toml"
+# A lease so short that a test can wait for its end.
+SHRUNK = {
+    "OUTLAST_WORKER__LEASE": "PT2S",
+    "OUTLAST_WORKER__HEARTBEAT": "PT0.3S",
+    "OUTLAST_WORKER__POLL": "PT0.2S",
+    "OUTLAST_WORKER__DRAIN": "PT8S",
+    "OUTLAST_RECOVERY__SCAN": "PT0.1S",
+    "OUTLAST_RETRY__BASE": "PT0.1S",
+}
+
+
+@dataclass
+class WorkerProcess:
+    """One process; it was started by us, so it may be killed by us."""
+
+    pid: int
+    status: int | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def signal(self, signum: signal.Signals) -> None:
+        if not self.ended.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def drain(self) -> None:
+        self.signal(signal.SIGTERM)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Return the exit status: negative for a signal."""
+        assert self.ended.wait(timeout), f"worker {self.pid} still runs after {timeout} s"
+        assert self.status is not None
+        return self.status
+
+
+class Fleet:
+    """Starts workers on one database; all are killed at the end."""
+
+    def __init__(self, zygote: "subprocess.Popen[bytes]", url: str, directory: Path, settings: Mapping[str, str]):
+        self._zygote = zygote
+        self._url = url
+        self._settings = dict(settings)
+        self._started: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+        self.witness = directory / "witness.jsonl"
+        self.log = directory / "workers.log"
+        self.workers: dict[int, WorkerProcess] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @classmethod
+    @contextmanager
+    def open(cls, url: str, directory: Path, settings: Mapping[str, str] = SHRUNK) -> Iterator["Fleet"]:
+        command = [sys.executable, str(HERE / "zygote.py"), str(PROJECT)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("OUTLAST_")}
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"LANGSMITH_TRACING": "false"}
+        ) as zygote:
+            fleet = cls(zygote, url, directory, settings)
+            try:
+                yield fleet
+            finally:
+                for worker in fleet.living:
+                    worker.kill()
+                for worker in list(fleet.workers.values()):
+                    worker.ended.wait(10)
+                assert zygote.stdin is not None
+                zygote.stdin.close()
+                fleet._reader.join(10)
+
+    def start(self, **environment: str) -> WorkerProcess:
+        """Fork a worker; it registers a moment later (see `Runs.live_worker`)."""
+        request = {
+            "url": self._url,
+            "log": str(self.log),
+            "environment": {**self._settings, PATH_VARIABLE: str(self.witness), **environment},
+        }
+        assert self._zygote.stdin is not None
+        self._zygote.stdin.write((json.dumps(request) + "\n").encode())
+        self._zygote.stdin.flush()
+        return self._started.get(timeout=30)
+
+    @property
+    def living(self) -> list[WorkerProcess]:
+        return [worker for worker in list(self.workers.values()) if not worker.ended.is_set()]
+
+    def _read(self) -> None:
+        assert self._zygote.stdout is not None
+        for line in self._zygote.stdout:
+            event = json.loads(line)
+            if "started" in event:
+                worker = self.workers[event["started"]] = WorkerProcess(event["started"])
+                self._started.put(worker)
+            else:
+                worker = self.workers[event["ended"]]
+                worker.status = event["status"]
+                worker.ended.set()
+
+
+@dataclass
+class Runs:
+    """A client of the queue, with a view behind the scenes."""
+
+    pool: Pool
+    queue: RunQueue
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator["Runs"]:
+        settings = DatabaseSettings(url=url, pool_size=4)
+        pool = Pool(settings, application_name="outlast-torture")
+        await pool.open()
+        try:
+            async with Wakeup(settings).running() as wakeup:
+                yield cls(pool, RunQueue(RunStore(pool), wakeup))
+        finally:
+            await pool.close()
+
+    async def enqueue(self, agent: str, input: Any, **given: Any) -> UUID:  # noqa: A002 - the field's name
+        run_id = given.pop("id", None) or uuid4()
+        thread_id = given.pop("thread_id", None) or str(run_id)
+        new = NewRun(id=run_id, thread_id=thread_id, agent=agent, input=input, config={}, metadata={}, **given)
+        return await self.queue.enqueue(new)
+
+    async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement.encode(), parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def live_worker(self, pid: int) -> bool:
+        return bool(await self.rows("SELECT FROM workers WHERE pid = %s AND state = 'live'", pid))
+
+    async def status(self, run_id: UUID) -> RunStatus:
+        return (await self.queue.store.get(run_id)).status
+
+    async def epoch(self, run_id: UUID) -> int:
+        return (await self.queue.store.get(run_id)).epoch
