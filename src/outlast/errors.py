@@ -48,7 +48,7 @@ class DatabaseSetupError(ConfigurationError):
     code = "database_setup_error"
 
 
-class InvalidInput(OutlastError):  # noqa: N818 - a name the HTTP layer and the CLI show as it is
+class InvalidInput(OutlastError):
     """A field of a request is wrong; nothing was stored."""
 
     code = "invalid_input"
@@ -58,7 +58,7 @@ class InvalidInput(OutlastError):  # noqa: N818 - a name the HTTP layer and the 
         self.field = field
 
 
-class NotFound(OutlastError):  # noqa: N818 - as above
+class NotFound(OutlastError):
     """There is no such run, thread or agent."""
 
     code = "not_found"
@@ -69,7 +69,7 @@ class NotFound(OutlastError):  # noqa: N818 - as above
         self.name = name
 
 
-class Conflict(OutlastError):  # noqa: N818 - as above
+class Conflict(OutlastError):
     """The thing exists but is not in a state that allows this."""
 
     code = "conflict"
@@ -103,7 +103,7 @@ class ThreadQuarantined(Conflict):
         self.reason = reason
 
 
-class LeaseLost(OutlastError):  # noqa: N818 - the field's standard term
+class LeaseLost(OutlastError):
     """Another worker owns the run now: stop and discard. Nothing of this write was stored."""
 
     code = "lease_lost"
@@ -114,7 +114,7 @@ class LeaseLost(OutlastError):  # noqa: N818 - the field's standard term
         self.epoch = epoch
 
 
-class DatabaseUnavailable(OutlastError):  # noqa: N818 - says what is, not what failed
+class DatabaseUnavailable(OutlastError):
     """PostgreSQL does not answer. Nothing acknowledged is lost; try again."""
 
     code = "database_unavailable"

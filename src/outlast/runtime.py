@@ -1,7 +1,7 @@
 """The composition root: read the settings once, build every service, open and close them in order."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Runtime:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, project: Project, *, application_name: str) -> "AsyncIterator[Runtime]":
+    async def open(cls, settings: Settings, project: Project, *, application_name: str) -> "AsyncGenerator[Runtime]":
         """Open on a database whose schema is current, and close in reverse order.
 
         Raises DatabaseSetupError when migrations are missing, DatabaseUnavailable when there is no server.
@@ -130,7 +130,7 @@ async def work(runtime: Runtime, worker: Worker) -> None:
 
 
 @asynccontextmanager
-async def database(settings: Settings, root: Path) -> AsyncIterator[Settings]:
+async def database(settings: Settings, root: Path) -> AsyncGenerator[Settings]:
     """Provide settings that name a database: the configured one, or a private server under `root`."""
     if settings.database.url:
         yield settings

@@ -91,7 +91,11 @@ class Settings(BaseSettings):
     """The whole tree."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="OUTLAST_", env_nested_delimiter="__", extra="ignore", nested_model_default_partial_update=True
+        frozen=True,
+        env_prefix="OUTLAST_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        nested_model_default_partial_update=True,
     )
 
     database: DatabaseSettings = DatabaseSettings()

@@ -14,15 +14,17 @@ commit: the answer that never came), `stall` blocks the whole process's thread f
 that was suspended). With a `log=PATH` option each hit is appended to the file as a line `point pid`.
 """
 
+import math
 import os
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 Listener = Callable[[str, Mapping[str, Any]], None]
+N = TypeVar("N", int, float)
 
 # Every name that may be emitted. A test fails on a name that is missing here or never emitted.
 POINTS: Final[Mapping[str, str]] = {
@@ -87,8 +89,14 @@ def emit(point: str, **fields: Any) -> None:
 
 def subscribe(listener: Listener) -> Callable[[], None]:
     """Add a listener, called in the emitter's thread; returns the function that removes it."""
-    _listeners.append(listener)
-    return lambda: _listeners.remove(listener)
+    global _listeners  # noqa: PLW0603 - replaced, never changed, so that a listener may leave while it is told
+    _listeners = [*_listeners, listener]
+    return lambda: _unsubscribe(listener)
+
+
+def _unsubscribe(listener: Listener) -> None:
+    global _listeners  # noqa: PLW0603 - as above
+    _listeners = [other for other in _listeners if other is not listener]
 
 
 def arm(specification: str) -> None:
@@ -112,7 +120,7 @@ def _set_option(faults: _Faults, option: str) -> None:
     if key == "seed":
         faults.rng = random.Random(f"{value}:{os.getpid()}")  # noqa: S311 - a reproducible test, not a secret
     elif key == "stall":
-        faults.stall_seconds = float(value)
+        faults.stall_seconds = _number(float, value, "stall")
     elif key == "log":
         faults.log = Path(value)
     else:
@@ -121,19 +129,34 @@ def _set_option(faults: _Faults, option: str) -> None:
 
 
 def _parse(part: str) -> _Fault:
-    point, action, *numbers = part.split(":")
+    point, action, probability, nth, *rest = [*part.split(":"), *[""] * 3][: max(4, part.count(":") + 1)]
     if point not in POINTS:
         msg = f"OUTLAST_FAULT: no fault point {point!r}; there are {', '.join(POINTS)}"
         raise ValueError(msg)
     if action not in {"exit", "raise", "lost", "stall"}:
         msg = f"OUTLAST_FAULT: no action {action!r}; there are exit, raise, lost, stall"
         raise ValueError(msg)
+    if rest:
+        msg = f"OUTLAST_FAULT: too many fields in {part!r}; expected point:action:probability:n"
+        raise ValueError(msg)
     return _Fault(
         point=point,
         action=action,
-        probability=float(numbers[0]) if numbers else 1.0,
-        nth=int(numbers[1]) if len(numbers) > 1 else None,
+        probability=_number(float, probability, "probability", largest=1) if probability else 1.0,
+        nth=_number(int, nth, "n-th time", smallest=1) if nth else None,
     )
+
+
+def _number(kind: type[N], text: str, what: str, *, smallest: float = 0, largest: float = math.inf) -> N:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    # Not a number compares false.
+    if number is None or not smallest <= number <= largest:
+        msg = f"OUTLAST_FAULT: {what} {text!r} is not a number from {smallest} to {largest}"
+        raise ValueError(msg)
+    return number
 
 
 def _strike(point: str) -> None:

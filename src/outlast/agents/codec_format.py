@@ -97,5 +97,5 @@ EntryFor: TypeAlias = Callable[[type], Entry]
 type_of: Final[Callable[[object], type[Any]]] = type
 
 
-class Refused(Exception):  # noqa: N818 - turned into a StateError, with the path, before anyone outside sees it
+class Refused(Exception):
     """A value or a stored type is not acceptable; the message is the second half of a sentence."""

@@ -1,5 +1,7 @@
 """What an exception of a graph means for its run: again, or a person has to look."""
 
+from typing import cast
+
 from langgraph.errors import GraphRecursionError, InvalidUpdateError
 from pydantic import ValidationError
 
@@ -26,8 +28,8 @@ def classify(error: BaseException) -> Failed:
     message = _clean(str(error) or type(error).__name__)
     if isinstance(error, OutlastError):
         return Failed(code=error.code, message=message, retryable=error.retryable)
-    if isinstance(error, BaseExceptionGroup) and error.exceptions:
-        return classify(error.exceptions[0])
+    if isinstance(error, BaseExceptionGroup):
+        return classify(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return Failed(
         code=type(error).__name__,
         message=f"{type(error).__name__}: {message}",

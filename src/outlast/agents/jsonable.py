@@ -1,11 +1,18 @@
 """A graph's output as JSON, for the run's row and for clients; the state itself is kept exactly, in checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
 import orjson
 
+_CONVERSIONS: tuple[tuple[tuple[type, ...], Callable[[Any], object]], ...] = (
+    ((Mapping,), dict),
+    ((set, frozenset, tuple), list),
+    ((timedelta,), timedelta.total_seconds),
+    ((bytes, bytearray), lambda value: value.decode("utf-8", "replace")),
+    ((BaseException,), repr),
+)
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -23,15 +30,10 @@ def _default(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if callable(dump):
         return dump()
-    if isinstance(value, Mapping):
-        return dict(cast("Mapping[object, object]", value))
-    if isinstance(value, set | frozenset | tuple):
-        return list(cast("tuple[object, ...]", value))
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes | bytearray):
-        return value.decode("utf-8", "replace")
-    return repr(value) if isinstance(value, BaseException) else str(value)
+    for kinds, convert in _CONVERSIONS:
+        if isinstance(value, kinds):
+            return convert(value)
+    return str(value)
 
 
 def _plain(value: object, *, depth: int) -> Any:
@@ -46,7 +48,4 @@ def _plain(value: object, *, depth: int) -> Any:
         return {_plain(str(key), depth=depth + 1): _plain(item, depth=depth + 1) for key, item in entries}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item, depth=depth + 1) for item in cast("list[object]", value)]
-    if isinstance(value, float) or value is None:
-        return value
-    converted = _default(value)
-    return _plain(converted, depth=depth + 1) if converted is not value else str(value)
+    return value if isinstance(value, float) or value is None else _plain(_default(value), depth=depth + 1)

@@ -1,8 +1,8 @@
 """Run a claimed run's graph so that every completed step survives the process.
 
-    input      a run that has no checkpoint yet starts with its input
-    None       a run that has one goes on from it: its input is never applied twice
-    resume     a run that was answered gives the answer to the checkpoint that asked, and to no later one
+input      a run that has no checkpoint yet starts with its input
+None       a run that has one goes on from it: its input is never applied twice
+resume     a run that was answered gives the answer to the checkpoint that asked, and to no later one
 """
 
 from copy import copy
@@ -30,9 +30,10 @@ _RESERVED = frozenset({"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", 
 def run_config(run: ClaimedRun, *, version: str | None = None) -> RunnableConfig:
     """Return the configuration the graph sees; the version is kept with each checkpoint."""
     given = dict(run.config)
+    asked = cast("dict[str, Any]", given.pop("configurable", None) or {})
     configurable = {
         key: value
-        for key, value in (given.pop("configurable", None) or {}).items()
+        for key, value in asked.items()
         if key not in _RESERVED and not key.startswith("__")
     }
     config: dict[str, Any] = {key: given[key] for key in ("recursion_limit", "tags", "max_concurrency") if key in given}
@@ -50,7 +51,7 @@ async def execute(agent: Agent, saver: Checkpointer, run: ClaimedRun, control: R
 
     Raises LeaseLost when the run has another owner, and whatever the graph raises.
     """
-    graph = copy(agent.graph)
+    graph: Any = copy(agent.graph)
     graph.checkpointer = saver
     config = run_config(run, version=agent.version)
     head = await saver.aget_tuple(_thread(run)) if _may_have_progress(run) else None
@@ -63,7 +64,7 @@ async def execute(agent: Agent, saver: Checkpointer, run: ClaimedRun, control: R
         result = await graph.ainvoke(given, config, durability="sync", control=control, version="v2")
     except GraphDrained:
         return Drained()
-    output = cast("GraphOutput[Any]", result)
+    output: GraphOutput[Any] = result
     if output.interrupts or _has_breakpoints(graph):
         waiting = await _waiting(graph, saver, run, output)
         if waiting is not None:

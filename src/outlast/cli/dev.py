@@ -1,10 +1,9 @@
 """`outlast dev`: database, API and workers with one command, gone again with it."""
 
 import asyncio
-from asyncio.subprocess import Process
-from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 
 from outlast import __version__
 from outlast.agents.project import Project
@@ -17,7 +16,6 @@ from outlast.cli.session import Arguments
 from outlast.domain.run import RunStatus
 from outlast.errors import DatabaseUnavailable
 from outlast.runtime import Runtime
-from outlast.settings import Settings
 from outlast.storage.postgres.migrate import migrate
 
 
@@ -43,40 +41,50 @@ async def _check_agents(project: Project) -> None:
 
 async def _run(runtime: Runtime, *, private: bool, workers: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    fleet = Fleet(_Spawn(runtime.settings), size=workers, runs_of=_RunsOf(runtime), say=console.print)
+    fleet = Fleet(
+        lambda: start_child(runtime.settings, "worker", "--concurrency", str(runtime.settings.worker.concurrency)),
+        size=workers,
+        runs_of=lambda pid: _runs_of(runtime, pid),
+        say=console.print,
+    )
     stopping = asyncio.Event()
 
     def stop() -> None:
-        if not stopping.is_set():
-            console.print("stopping: steps in progress may end; again to stop now")
-            stopping.set()
+        console.print("stopping: steps in progress may end (once more to stop now)")
+        stopping.set()
 
     with stop_signals(stop):
         await fleet.start()
         try:
-            await serve_until(stopping, runtime, lambda: _banner(console, runtime, fleet, private=private))
+            await serve_until(stopping, runtime, lambda: _greet(console, runtime, fleet.pids, private=private))
         finally:
             await fleet.stop()
-    console.print("stopped; what has not ended goes on with the next `outlast dev`")
+    console.print("stopped; runs that have not ended go on with the next `outlast dev`")
 
 
-@dataclass(frozen=True, slots=True)
-class _Spawn:
-    settings: Settings
+async def _runs_of(runtime: Runtime, pid: int) -> int:
+    """Count the runs that a worker of this machine owns."""
+    try:
+        running = await runtime.queue.store.find(status=RunStatus.RUNNING, limit=1000)
+    except DatabaseUnavailable:
+        return 0
+    return sum(run.worker_pid == pid for run in running)
 
-    async def __call__(self) -> Process:
-        concurrency = str(self.settings.worker.concurrency)
-        return await start_child(self.settings, "worker", "--concurrency", concurrency)
 
-
-@dataclass(frozen=True, slots=True)
-class _RunsOf:
-    runtime: Runtime
-
-    async def __call__(self, pid: int) -> int:
-        """Count the runs that a worker of this machine owns."""
-        try:
-            running = await self.runtime.queue.store.find(status=RunStatus.RUNNING, limit=1000)
-        except DatabaseUnavailable:
-            return 0
-        return sum(run.worker_pid == pid for run in running)
+def _greet(console: Console, runtime: Runtime, pids: list[int], *, private: bool) -> None:
+    server, agents = runtime.settings.server, runtime.registry.names
+    url = f"http://{server.host}:{server.port}"
+    where = f"private PostgreSQL in {runtime.project.root / '.outlast'}" if private else "the one in DATABASE_URL"
+    lines = {
+        "API": url,
+        "database": where,
+        "agents": ", ".join(agents),
+        "worker" if len(pids) == 1 else "workers": ", ".join(map(str, pids)),
+    }
+    console.print(f"[bold]Outlast {__version__}[/]\n")
+    for name, value in lines.items():
+        console.print(f"  {name:<10}{escape(value)}")
+    body = f'{{"agent": "{agents[0]}", "input": {{}}}}'
+    console.print("\nStart a run:\n")
+    console.print(f"  curl {url}/agent/start -H 'content-type: application/json' -d '{escape(body)}'")
+    console.print("\nCtrl-C stops everything in order.", soft_wrap=True)

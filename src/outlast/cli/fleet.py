@@ -96,5 +96,3 @@ def _end(status: int | None) -> str:
 def _terminate(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
-
-

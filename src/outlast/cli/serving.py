@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from contextlib import suppress
+from collections.abc import Callable
+from typing import Final
 
 from outlast import runtime as composition
 from outlast.cli import session
@@ -12,7 +13,7 @@ from outlast.cli.session import Arguments
 from outlast.errors import ConfigurationError
 from outlast.runtime import Runtime
 from outlast.server.app import serve as serve_api
-from outlast.settings import ServerSettings
+from outlast.settings import ServerSettings, Settings
 
 
 async def work(arguments: Arguments, *, has_parent: bool) -> None:
@@ -29,3 +30,17 @@ async def work(arguments: Arguments, *, has_parent: bool) -> None:
         worker = runtime.worker(isolate=Isolation(runtime))
         with stop_signals(worker.drain, interrupt=not has_parent):
             await composition.work(runtime, worker)
+
+
+async def serve(arguments: Arguments, *, ready: Callable[[str], None]) -> None:
+    """Serve the API until the first signal; `ready` gets its URL."""
+    project = session.read_project()
+    settings = definite_port(session.read_settings(project, arguments))
+    session.arm_faults(settings)
+    async with (
+        session.database(settings, project.root) as complete,
+        Runtime.open(complete, project, application_name="outlast-serve") as runtime,
+    ):
+        stopping = asyncio.Event()
+        with stop_signals(stopping.set):
+            await serve_until(stopping, runtime, lambda: ready(f"http://{settings.server.host}:{settings.server.port}"))

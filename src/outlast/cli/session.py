@@ -1,5 +1,6 @@
 """What most commands begin with: the project of this directory, its settings, its database."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,11 +53,20 @@ def project_or_database() -> tuple[Project, Settings]:
 
 @asynccontextmanager
 async def database(settings: Settings, root: Path) -> AsyncIterator[Settings]:
-    """Provide settings that name a database. The private server's schema is brought up to date: nobody else would."""
-    from outlast import runtime  # noqa: PLC0415 - brings LangGraph with it
-    from outlast.storage.postgres.migrate import migrate  # noqa: PLC0415 - heavy: psycopg
+    """Provide settings that name a database: the configured one, or the project's private server.
 
-    async with runtime.database(settings, root) as complete:
-        if not settings.database.url:
-            await migrate(complete.database)
+    The private one's schema is brought up to date here: nobody else would.
+    """
+    if settings.database.url:
+        yield settings
+        return
+    from outlast.storage.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415 - the driver is not always needed
+    from outlast.storage.postgres.migrate import migrate  # noqa: PLC0415 - as above
+
+    server = await asyncio.to_thread(EmbeddedPostgres.start, root / ".outlast" / "postgres")
+    try:
+        complete = settings.model_copy(update={"database": settings.database.model_copy(update={"url": server.url})})
+        await migrate(complete.database)
         yield complete
+    finally:
+        await asyncio.to_thread(server.close)

@@ -71,9 +71,7 @@ def settle(outcome: Outcome, *, errors: int, max_attempts: int, backoff: timedel
         case Succeeded(output=output):
             return Settlement(status=RunStatus.SUCCEEDED, output=output)
         case Waiting(interrupts=interrupts, checkpoint_id=checkpoint_id, output=output):
-            return Settlement(
-                status=RunStatus.WAITING, interrupts=interrupts, waiting_at=checkpoint_id, output=output
-            )
+            return Settlement(status=RunStatus.WAITING, interrupts=interrupts, waiting_at=checkpoint_id, output=output)
         case Cancelled():
             return Settlement(status=RunStatus.CANCELLED)
         case Drained():

@@ -28,9 +28,7 @@ class RunQueue:
             self._wakeup.tell(QUEUED)
         return run_id
 
-    async def claim(
-        self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int
-    ) -> list[ClaimedRun]:
+    async def claim(self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int) -> list[ClaimedRun]:
         """Make due runs this worker's."""
         return await self.store.claim(worker_id, agents, limit=limit, max_crashes=max_crashes)
 
@@ -63,7 +61,7 @@ class RunQueue:
         self._wakeup.tell(QUEUED)
         return status
 
-    async def wait(self, run_id: UUID, *, timeout: timedelta) -> RunView:
+    async def wait(self, run_id: UUID, *, timeout: timedelta) -> RunView:  # noqa: ASYNC109 - not an error but an answer
         """Return the run when it has ended or waits for a person, or as it is when the time is over."""
         stopped = asyncio.Event()
         self._waiters.setdefault(run_id, set()).add(stopped)

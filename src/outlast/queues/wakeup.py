@@ -6,7 +6,7 @@ to connect again it wakes everyone, since what was sent meanwhile is lost.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -41,7 +41,7 @@ class Wakeup:
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Wakeup"]:
+    async def running(self) -> AsyncGenerator["Wakeup"]:
         """Send and listen for the length of the block."""
         self._tasks = [
             asyncio.create_task(self._forever(self._send), name="outlast-notify"),

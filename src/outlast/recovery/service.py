@@ -1,8 +1,8 @@
 """The reaper: it runs inside every worker, and any number of them may run at once.
 
-Each round: declare workers dead (`workers.sql` says when), give their runs back under a new epoch, end runs that have no
-future (killed three workers, cancelled but not stopped, over their time limit and not stopped), and unblock threads whose
-front is empty. A round that fails is followed by the next one; nothing it does depends on the one before.
+Each round: declare workers dead (`workers.sql` says when), give their runs back under a new epoch, end runs that have
+no future (killed three workers, cancelled but not stopped, over their time limit and not stopped), and unblock threads
+whose front is empty. A round that fails is followed by the next one; nothing it does depends on the one before.
 """
 
 import asyncio
@@ -60,9 +60,7 @@ class Recovery:
 
     async def round(self) -> int:
         """Look once; return how many runs were given back."""
-        dead = await self._workers.declare_dead(
-            lease=self._worker.lease, grace=self._worker.heartbeat * _GRACE_BEATS
-        )
+        dead = await self._workers.declare_dead(lease=self._worker.lease, grace=self._worker.heartbeat * _GRACE_BEATS)
         if dead:
             emit("recovery.before_reap", workers=[str(worker_id) for worker_id, _, _ in dead])
         reaped = await self._workers.reap(limit=self._settings.batch)

@@ -82,8 +82,9 @@ class Executor:
 
     async def _attempt(self, execution: Execution) -> Outcome:
         timeout = self._timeout(execution.run)
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 return await self._invoke(execution)
         except TimeoutError as error:
             if limit.expired():

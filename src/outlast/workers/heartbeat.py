@@ -1,7 +1,8 @@
 """A worker's sign of life, from a thread of its own with a connection of its own.
 
-The thread goes on while user code blocks the event loop, so a slow parse costs nobody a lease; the connection is outside the
-pool, so slow queries do not either. The session advisory lock on it tells the others at once when the process is killed.
+The thread goes on while user code blocks the event loop, so a slow parse costs nobody a lease; the connection is
+outside the pool, so slow queries do not either. The session advisory lock on it tells the others at once when the
+process is killed.
 
 When this process may no longer own its runs - it could not renew in time, or was declared dead - it is *fenced*: the
 worker cancels its runs, and if they do not end within three seconds the process ends itself. `deadline` is counted from

@@ -1,7 +1,8 @@
 """The worker: claim while there is room, execute, and leave in order.
 
-One `session` is one life under one worker id. A session ends because it was asked to drain, or because it was fenced (the
-database was away too long, or declared it dead): then its runs are stopped and a new session begins under a new id.
+One `session` is one life under one worker id. A session ends because it was asked to drain, or because it was fenced
+(the database was away too long, or declared it dead): then its runs are stopped and a new session begins under a new
+id.
 """
 
 import asyncio
@@ -121,9 +122,7 @@ class Worker:
         wait = self._settings.poll.total_seconds()
         if free > 0 and self.id is not None:
             try:
-                runs = await self._queue.claim(
-                    self.id, self._agents, limit=free, max_crashes=self._retry.max_crashes
-                )
+                runs = await self._queue.claim(self.id, self._agents, limit=free, max_crashes=self._retry.max_crashes)
                 for run in runs:
                     self._start(Execution(run))
                 claimed = len(runs)

@@ -1,4 +1,4 @@
-"""A stored value is a small tree, a node:
+"""A stored value is a small tree, a node.
 
     bytes                    the value's own encoding, when it is small
     Ext(REF, hash)           the encoding is a blob, kept once per thread under the hash of its content
@@ -105,7 +105,9 @@ def _has_list(value: object) -> bool:
 
 def pack(node: object) -> bytes:
     """Encode a structure that holds nodes."""
-    return ormsgpack.packb(node, default=_default, option=ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_PASSTHROUGH_DATACLASS)
+    return ormsgpack.packb(
+        node, default=_default, option=ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    )
 
 
 def _default(value: object) -> ormsgpack.Ext:

@@ -41,7 +41,7 @@ _GIVE_UP_AFTER = timedelta(seconds=20)
 _REPLY_MARGIN = timedelta(seconds=5)
 
 
-class Refused(Exception):  # noqa: N818 - an answer of the database, told apart by the caller
+class Refused(Exception):
     """The head of the namespace is not the row's parent, or the thread was deleted: another was faster."""
 
 

@@ -50,7 +50,7 @@ class MigrationStatus:
 def migrations() -> tuple[Migration, ...]:
     """Return the migrations shipped with this version, in order."""
     found: list[Migration] = []
-    for entry in files(__package__).joinpath("migrations").iterdir():
+    for entry in files("outlast.storage.postgres").joinpath("migrations").iterdir():
         if match := _FILE.match(entry.name):
             found.append(
                 Migration(version=int(match[1]), name=match[2], text=entry.read_text(encoding="utf-8"))

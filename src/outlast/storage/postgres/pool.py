@@ -9,7 +9,7 @@ open transaction and hold back vacuum for everyone.
 """
 
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -122,7 +122,7 @@ class Pool:
         await self._pool.close(timeout=5)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Borrow a connection in autocommit mode: each statement is its own transaction."""
         try:
             async with self._pool.connection() as connection:
@@ -133,13 +133,13 @@ class Pool:
             raise unavailable(error) from error
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Borrow a connection inside one transaction: all of the block or nothing."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
-    async def pipelined(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def pipelined(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Like `transaction`, with all statements sent in one go; read the cursors after the block."""
         async with self.connection() as connection, connection.pipeline(), connection.transaction():
             yield connection

@@ -33,7 +33,7 @@ class Queries:
 @cache
 def statements(concept: str) -> dict[str, bytes]:
     """Return the statements of `sql/<concept>.sql` by name, comments stripped."""
-    text = files(__package__).joinpath("sql", f"{concept}.sql").read_text(encoding="utf-8")
+    text = files("outlast.storage.postgres").joinpath("sql", f"{concept}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(text)[1:]
     named = dict(zip(parts[::2], parts[1::2], strict=True))
     return {name: _without_comments(body).encode() for name, body in named.items()}

@@ -57,9 +57,7 @@ class RunStore:
 
     # the owner's side
 
-    async def claim(
-        self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int
-    ) -> list[ClaimedRun]:
+    async def claim(self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int) -> list[ClaimedRun]:
         """Make up to `limit` due runs this worker's, each under a new epoch."""
         parameters = {"worker_id": worker_id, "agents": list(agents), "limit": limit, "max_crashes": max_crashes}
         async with self._pool.connection() as connection:

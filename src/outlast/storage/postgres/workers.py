@@ -99,9 +99,16 @@ class WorkerStore:
         rows = await self._fetch(_SQL.live, {})
         return [
             LiveWorker(
-                id=row[0], host=row[1], pid=row[2], concurrency=row[3], running=row[4], state=row[5],
-                agents=row[6], started_at=row[7], age_seconds=row[8],
-            )  # fmt: skip
+                id=row[0],
+                host=row[1],
+                pid=row[2],
+                concurrency=row[3],
+                running=row[4],
+                state=row[5],
+                agents=row[6],
+                started_at=row[7],
+                age_seconds=row[8],
+            )
             for row in rows
         ]
 

@@ -1,0 +1,31 @@
+"""The queue without a server: what `outlast runs` works on."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from outlast.cli.processes import run
+from outlast.cli.session import database, project_or_database
+from outlast.queues.queue import RunQueue
+from outlast.queues.wakeup import Wakeup
+from outlast.settings import Settings
+from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.runs import RunStore
+
+T = TypeVar("T")
+
+
+def call(action: Callable[[RunQueue, Settings], Awaitable[T]]) -> T:
+    """Open the queue of this project, do one thing with it, close it."""
+    return run(_call(action))
+
+
+async def _call(action: Callable[[RunQueue, Settings], Awaitable[T]]) -> T:
+    project, settings = project_or_database()
+    async with database(settings, project.root) as complete, Wakeup(complete.database).running() as wakeup:
+        pool = Pool(complete.database, application_name="outlast-cli", size=2)
+        await pool.open()
+        try:
+            # Hints that are not sent before the end cost a poll interval, no more.
+            return await action(RunQueue(RunStore(pool), wakeup), complete)
+        finally:
+            await pool.close()

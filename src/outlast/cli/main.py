@@ -1,0 +1,173 @@
+"""The command `outlast`. Whatever is heavy is imported by the command that needs it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from typer.core import TyperGroup
+
+from outlast import __version__
+from outlast.cli import db, runs
+from outlast.cli.failures import exit_code
+from outlast.errors import OutlastError
+
+Host = Annotated[str | None, typer.Option(help="Listen on this address.  [default: 127.0.0.1]", show_default=False)]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Listen here; 0 picks a free one.  [default: 8123]")]
+Concurrency = Annotated[int | None, typer.Option(min=1, max=1000, help="Runs at the same time in a worker.  [default: 32]")]
+Parent = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error raised on purpose ends it with one message and its exit status."""
+        try:
+            return super().invoke(ctx)
+        except OutlastError as error:
+            if ctx.params["debug"]:
+                raise
+            typer.echo(f"outlast: {error}", err=True)
+            raise typer.Exit(exit_code(error)) from error
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
+app.add_typer(runs.app, name="runs")
+app.add_typer(db.app, name="db")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="outlast")
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - how typer calls it
+    if asked:
+        typer.echo(f"outlast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _outlast(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,  # noqa: ARG001
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+) -> None:
+    """Run AI agents so that they outlast crashes, outages and deploys.
+
+    Run it in a directory with an outlast.toml or a langgraph.json, or below one.
+
+    \b
+    Try it here:           outlast dev
+    In production:         outlast db migrate, then outlast serve and outlast worker,
+                           as many as you like, with DATABASE_URL set
+    Look at what happens:  outlast runs list, outlast runs show ID
+
+    \b
+    Exit status: 0 done; 1 failed; 2 wrong arguments, settings or project; 4 no such run;
+                 5 not possible in this state; 69 the database does not answer.
+    """
+
+
+@app.command()
+def dev(
+    *,
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    concurrency: Concurrency = None,
+) -> None:
+    """Run everything on this machine: database, API and workers.
+
+    Checks that every agent of the project loads. Without DATABASE_URL it starts a private PostgreSQL in .outlast/ of
+    the project, which keeps its data for the next time. A worker that dies is replaced, and its runs go on. Ctrl-C lets
+    steps in progress end and stops everything; a second Ctrl-C stops now. Either way nothing that was saved is lost.
+
+    \b
+    Examples:
+      outlast dev
+      outlast dev --port 0 --workers 2
+      DATABASE_URL=postgresql://localhost/app outlast dev
+
+    Next: start a run with the curl line it prints, then `outlast runs list`.
+    """
+    from outlast.cli import logs, processes  # noqa: PLC0415
+    from outlast.cli.dev import develop  # noqa: PLC0415 - loads LangGraph
+
+    logs.configure()
+    processes.run(develop(_arguments(host=host, port=port, concurrency=concurrency), workers=workers))
+
+
+@app.command()
+def serve(*, host: Host = None, port: Port = None) -> None:
+    """Serve the HTTP API, and nothing else: runs are executed by `outlast worker`.
+
+    Start as many as you like, on any machine that reaches the database. They share nothing but the database, so any of
+    them can answer for any run. SIGTERM lets requests in progress end.
+
+    \b
+    Examples:
+      DATABASE_URL=postgresql://localhost/app outlast serve
+      DATABASE_URL=postgresql://localhost/app outlast serve --host 0.0.0.0 --port 80
+
+    Next: GET /health says whether database, schema and a worker are there.
+    """
+    from outlast.cli import logs, processes  # noqa: PLC0415
+    from outlast.cli.serving import serve as serve_api  # noqa: PLC0415 - loads LangGraph and FastAPI
+
+    logs.configure()
+    ready = lambda url: typer.echo(f"API on {url}")  # noqa: E731
+    processes.run(serve_api(_arguments(host=host, port=port), ready=ready))
+
+
+@app.command()
+def worker(*, concurrency: Concurrency = None, parent: Parent = None) -> None:
+    """Execute runs: claim what is due, save after every step, stop in order.
+
+    Start as many as you like, on any machine that reaches the database. When one dies, the others take over its runs
+    within seconds, from their last saved step. SIGTERM or Ctrl-C: it claims nothing more, steps in progress may end (25
+    seconds, see worker.drain), the rest is handed back; a second signal ends it on the spot.
+
+    \b
+    Examples:
+      DATABASE_URL=postgresql://localhost/app outlast worker
+      outlast worker --concurrency 100
+
+    Next: `outlast runs list --status running` shows what it does.
+    """
+    from outlast.cli import logs, processes  # noqa: PLC0415
+    from outlast.cli.serving import work  # noqa: PLC0415 - loads LangGraph
+
+    if parent is not None:
+        processes.end_with_parent(parent)
+    logs.configure()
+    processes.run(work(_arguments(concurrency=concurrency), has_parent=parent is not None))
+
+
+@app.command("isolated-run", hidden=True)
+def isolated_run(
+    run_id: Annotated[UUID, typer.Argument()],
+    epoch: Annotated[int, typer.Argument()],
+    *,
+    project: Annotated[Path, typer.Option()],
+    parent: Annotated[int, typer.Option()],
+) -> None:
+    """Execute one run for the worker that owns it; started by the worker."""
+    from outlast.cli import isolation, logs, processes  # noqa: PLC0415
+
+    processes.end_with_parent(parent)
+    logs.configure()
+    try:
+        processes.run(isolation.isolated_run(run_id, epoch, project))
+    except OutlastError as error:
+        typer.echo(f"outlast: run {run_id} could not be started: {error}", err=True)
+        sys.exit(isolation.NOT_STARTED)
+
+
+def _arguments(
+    *, host: str | None = None, port: int | None = None, concurrency: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return what was given, in the shape of the settings; None is not given."""
+    return {"server": {"host": host, "port": port}, "worker": {"concurrency": concurrency}}

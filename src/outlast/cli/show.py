@@ -1,0 +1,103 @@
+"""Runs as text: tables for people, tab-separated lines for pipes, JSON for programs."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from outlast.domain.run import RunStatus, RunView
+
+_COLUMNS: Final = ("id", "status", "agent", "thread", "progress", "created", "error")
+_COLOURS: Final = {
+    RunStatus.RUNNING: "cyan",
+    RunStatus.WAITING: "yellow",
+    RunStatus.SUCCEEDED: "green",
+    RunStatus.FAILED: "red",
+}
+
+
+def json(value: Any) -> None:
+    """Print a run, or a list of them, as JSON."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    sys.stdout.write(text.decode())
+
+
+def table(runs: Sequence[RunView]) -> None:
+    """Print a line for each run."""
+    if not sys.stdout.isatty():
+        for cells in (_COLUMNS, *map(_cells, runs)):
+            sys.stdout.write("\t".join(cells) + "\n")
+        return
+    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
+    from rich.markup import escape  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    if not runs:
+        Console().print("no runs")
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in _COLUMNS:
+        # The id is there to be copied.
+        grid.add_column(name, no_wrap=name in {"id", "status"}, overflow="ellipsis" if name != "id" else "ignore")
+    for run in runs:
+        cells = [escape(cell) for cell in _cells(run)]
+        cells[1] = f"[{_COLOURS.get(run.status, 'default')}]{run.status}[/]"
+        grid.add_row(*cells)
+    Console().print(grid)
+
+
+def details(run: RunView) -> None:
+    """Print all there is to know, and what can be done."""
+    lines = {
+        "run": run.id,
+        "status": run.status,
+        "agent": run.agent,
+        "thread": run.thread_id,
+        "progress": _progress(run),
+        "created": _time(run.created_at),
+        "started": _time(run.started_at),
+        "ended": _time(run.ended_at),
+        "attempts": f"{run.errors} of {run.max_attempts} failed, {run.crashes} ended with their worker",
+        "worker": f"pid {run.worker_pid}" if run.worker_pid else "",
+        "error": f"{run.error_code}: {run.error_message}" if run.error_code else "",
+    }
+    for name, value in lines.items():
+        if value:
+            sys.stdout.write(f"{name:<10}{value}\n")
+    for name, value in (("questions", run.interrupts), ("output", run.output)):
+        if value is not None:
+            sys.stdout.write(f"{name}\n{orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()}\n")
+    if hint := _next_step(run):
+        sys.stdout.write(f"\n{hint}\n")
+
+
+def _next_step(run: RunView) -> str:
+    match run.status:
+        case RunStatus.WAITING:
+            return f"It waits for a person: outlast runs answer {run.id} '\"the answer\"'"
+        case RunStatus.FAILED:
+            return f"When the cause is repaired, it can go on from its last saved step: outlast runs replay {run.id}"
+        case RunStatus.RUNNING if run.cancel_requested_at is not None:
+            return "It was cancelled, and its worker is stopping it."
+        case RunStatus.QUEUED if run.available_at > datetime.now(UTC):
+            return f"It is due at {_time(run.available_at)}."
+        case RunStatus.QUEUED:
+            return "It is due; a worker takes it up as soon as one has room (`outlast worker`)."
+        case _:
+            return ""
+
+
+def _cells(run: RunView) -> list[str]:
+    error = run.error_code or ""
+    cells = [str(run.id), run.status, run.agent, run.thread_id, _progress(run), _time(run.created_at), error]
+    return [cell.replace("\t", " ").replace("\n", " ") for cell in cells]
+
+
+def _progress(run: RunView) -> str:
+    return "" if run.total is None else f"{run.completed}/{run.total}"
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
