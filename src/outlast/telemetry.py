@@ -129,14 +129,14 @@ def _set_option(faults: _Faults, option: str) -> None:
 
 
 def _parse(part: str) -> _Fault:
-    point, action, probability, nth, *rest = [*part.split(":"), *[""] * 3][: max(4, part.count(":") + 1)]
+    point, action, probability, nth, *rest = [*part.split(":"), "", "", ""]
     if point not in POINTS:
         msg = f"OUTLAST_FAULT: no fault point {point!r}; there are {', '.join(POINTS)}"
         raise ValueError(msg)
     if action not in {"exit", "raise", "lost", "stall"}:
         msg = f"OUTLAST_FAULT: no action {action!r}; there are exit, raise, lost, stall"
         raise ValueError(msg)
-    if rest:
+    if any(rest):
         msg = f"OUTLAST_FAULT: too many fields in {part!r}; expected point:action:probability:n"
         raise ValueError(msg)
     return _Fault(

@@ -1,4 +1,4 @@
-"""Is there such an agent?"""
+"""The check that the agent exists."""
 
 from collections.abc import Sequence
 from dataclasses import replace

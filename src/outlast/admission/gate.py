@@ -32,9 +32,7 @@ class Admitted:
 class Gate:
     """Checks what is asked for and queues it."""
 
-    def __init__(
-        self, queue: RunQueue, *, agents: Sequence[str], limits: PayloadLimits, max_attempts: int
-    ) -> None:
+    def __init__(self, queue: RunQueue, *, agents: Sequence[str], limits: PayloadLimits, max_attempts: int) -> None:
         self.limits = limits
         self._queue = queue
         self._max_attempts = max_attempts

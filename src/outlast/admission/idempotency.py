@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Self
-
-import orjson
+from typing import Self
 
 from outlast.admission.names import check_name
 
@@ -18,12 +16,10 @@ class Idempotency:
     body_hash: bytes
 
     @classmethod
-    def of(cls, route: str, key: str, body: Any) -> Self:
-        """Bind a key to what was asked for; the order of fields and white space do not matter.
+    def of(cls, route: str, key: str, body: bytes) -> Self:
+        """Bind a key to a request's body, byte for byte: a client that repeats a request sends what it sent.
 
         Raises InvalidInput when the key is empty, too long or holds control characters.
         """
         check_name(key, field="Idempotency-Key")
-        # Option by option, as an unsorted dict would hash differently for the same request.
-        encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-        return cls(route=route, key=key, body_hash=blake2b(encoded, digest_size=16).digest())
+        return cls(route=route, key=key, body_hash=blake2b(body, digest_size=16).digest())

@@ -30,5 +30,5 @@ def _check_characters(name: str, field: str) -> None:
     for position, character in enumerate(name):
         # Cc are the control characters, Cs lone surrogates, which PostgreSQL cannot store.
         if unicodedata.category(character) in {"Cc", "Cs"}:
-            msg = f"{field} holds the character U+{ord(character):04X} at position {position}; it cannot be part of a name"
+            msg = f"{field} holds U+{ord(character):04X} at position {position}; a name has no control characters"
             raise InvalidInput(msg, field=field)

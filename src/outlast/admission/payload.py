@@ -1,4 +1,4 @@
-"""Can what was sent be stored, and is it of a reasonable size?
+"""The check that what was sent can be stored, and is of a reasonable size.
 
 Values go to the graph as they came, NUL included: run inputs are stored as bytes. Metadata and config are JSON
 columns that people filter by, and PostgreSQL's JSON holds no NUL, so it is taken out there.

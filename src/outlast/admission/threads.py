@@ -1,4 +1,4 @@
-"""On which thread?"""
+"""The check of the thread's id."""
 
 from dataclasses import replace
 

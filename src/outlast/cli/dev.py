@@ -1,6 +1,7 @@
 """`outlast dev`: database, API and workers with one command, gone again with it."""
 
 import asyncio
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,7 +12,7 @@ from outlast.agents.registry import Registry
 from outlast.cli import session
 from outlast.cli.fleet import Fleet
 from outlast.cli.processes import start_child, stop_signals
-from outlast.cli.serving import definite_port, serve_until
+from outlast.cli.serving import check_port, serve_until
 from outlast.cli.session import Arguments
 from outlast.domain.run import RunStatus
 from outlast.errors import DatabaseUnavailable
@@ -22,7 +23,8 @@ from outlast.storage.postgres.migrate import migrate
 async def develop(arguments: Arguments, *, workers: int) -> None:
     """Run everything until the first signal, then stop it in order."""
     project = session.read_project()
-    settings = definite_port(session.read_settings(project, arguments))
+    settings = session.read_settings(project, arguments)
+    check_port(settings.server)
     await _check_agents(project)
     async with session.database(settings, project.root) as complete:
         await migrate(complete.database)
@@ -56,7 +58,7 @@ async def _run(runtime: Runtime, *, private: bool, workers: int) -> None:
     with stop_signals(stop):
         await fleet.start()
         try:
-            await serve_until(stopping, runtime, lambda: _greet(console, runtime, fleet.pids, private=private))
+            await serve_until(stopping, runtime, partial(_greet, console, runtime, fleet, private=private))
         finally:
             await fleet.stop()
     console.print("stopped; runs that have not ended go on with the next `outlast dev`")
@@ -71,9 +73,8 @@ async def _runs_of(runtime: Runtime, pid: int) -> int:
     return sum(run.worker_pid == pid for run in running)
 
 
-def _greet(console: Console, runtime: Runtime, pids: list[int], *, private: bool) -> None:
-    server, agents = runtime.settings.server, runtime.registry.names
-    url = f"http://{server.host}:{server.port}"
+def _greet(console: Console, runtime: Runtime, fleet: Fleet, url: str, *, private: bool) -> None:
+    agents, pids = runtime.registry.names, fleet.pids
     where = f"private PostgreSQL in {runtime.project.root / '.outlast'}" if private else "the one in DATABASE_URL"
     lines = {
         "API": url,

@@ -102,9 +102,9 @@ def dev(
 
 @app.command()
 def serve(*, host: Host = None, port: Port = None) -> None:
-    """Serve the HTTP API, and nothing else: runs are executed by `outlast worker`.
+    """Serve the HTTP API, and nothing else.
 
-    Start as many as you like, on any machine that reaches the database. They share nothing but the database, so any of
+    Runs are executed by `outlast worker`. Start as many as you like, on any machine that reaches the database. They share nothing but the database, so any of
     them can answer for any run. SIGTERM lets requests in progress end.
 
     \b
@@ -124,7 +124,7 @@ def serve(*, host: Host = None, port: Port = None) -> None:
 
 @app.command()
 def worker(*, concurrency: Concurrency = None, parent: Parent = None) -> None:
-    """Execute runs: claim what is due, save after every step, stop in order.
+    """Execute runs, saving after every step.
 
     Start as many as you like, on any machine that reaches the database. When one dies, the others take over its runs
     within seconds, from their last saved step. SIGTERM or Ctrl-C: it claims nothing more, steps in progress may end (25

@@ -50,7 +50,9 @@ def list_runs(
 
 @app.command("show")
 def show_run(run_id: RunId, *, as_json: AsJson = False) -> None:
-    """Show everything about one run: state, progress, output, error, and what can be done next.
+    """Show everything about one run.
+
+    Its state, progress, output or error, what it asks if it waits for a person, and what can be done next.
 
     \b
     Examples:
@@ -110,9 +112,9 @@ def replay(run_id: RunId) -> None:
 def answer(
     run_id: RunId, value: Annotated[str, typer.Argument(metavar="JSON", help="The answer; a text needs quotes.")]
 ) -> None:
-    """Answer the question a waiting run has asked with `interrupt()`.
+    """Answer a run that waits for a person.
 
-    The first answer counts; a second one is refused. The run goes on where it asked, also if it asked days ago.
+    The value is what `interrupt()` returns in the graph. The first answer counts; a second one is refused. The run goes on where it asked, also if it asked days ago.
 
     \b
     Examples:

@@ -1,6 +1,7 @@
 """What is stored: new items only, once, and right however a node changes its lists."""
 
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ LONG = "something long enough to be a blob of its own, which takes more than six
 
 def random_text(length: int) -> str:
     # Incompressible, so that what PostgreSQL compresses cannot hide what is stored twice.
-    return __import__("secrets").token_hex(length // 2)
+    return token_hex(length // 2)
 
 
 def item(text: str) -> dict[str, str]:
@@ -90,7 +91,7 @@ async def test_a_list_comes_back_as_it_was_left(
 ) -> None:
     saver = await open_saver()
     items: list[Any] = [item("0"), item("1"), item("2")]
-    if "another type" in change.__code__.co_consts or change in (CHANGES["another type of equal value"],):
+    if change is CHANGES["another type of equal value"]:
         items[0] = 1
     if change is CHANGES["minus zero for zero"]:
         items[0] = 0.0

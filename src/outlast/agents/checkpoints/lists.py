@@ -70,7 +70,10 @@ def _equal(codec: Codec, item: object, known: object, known_print: bytes | None)
     """Whether another object has the same content, as after a reload or a copy."""
     if type(item) is not type(known):
         return False
-    return item == known if known_print is None else codec.fingerprint(item) == known_print
+    if known_print is not None:
+        return codec.fingerprint(item) == known_print
+    # 0.0 equals -0.0.
+    return item == known and (type(item) is not float or repr(item) == repr(known))
 
 
 def _append(

@@ -345,7 +345,7 @@ class Checkpointer(SyncBridge):
         versions = checkpoint["channel_versions"]
         for channel, value in checkpoint["channel_values"].items():
             before = parent.lists.get(channel) if parent is not None else None
-            if type(value) is list and (value or before is not None):
+            if type(value) is list and value:
                 known, segment = store_list(
                     self._codec, cast("list[object]", value), before, path=channel, blobs=blobs, fork=fork
                 )

@@ -1,0 +1,161 @@
+"""Every refusal and failure as one shape: RFC 9457 `application/problem+json`.
+
+    {"type": "urn:outlast:problem:invalid_input", "title": "Unprocessable Content", "status": 422,
+     "code": "invalid_input", "detail": "there is no agent 'docs' ...", "field": "agent"}
+
+`code` is for programs and never changes. What went wrong inside us is told by an error id alone: the same id is in the
+log, with everything else.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import orjson
+import uuid_utils.compat as uuid_utils
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outlast.errors import InvalidInput, OutlastError, StateError
+
+log = logging.getLogger(__name__)
+
+STATUS: Final[Mapping[str, HTTPStatus]] = {
+    "invalid_input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "conflict": HTTPStatus.CONFLICT,
+    "thread_conflict": HTTPStatus.CONFLICT,
+    "thread_quarantined": HTTPStatus.CONFLICT,
+    "lease_lost": HTTPStatus.CONFLICT,
+    "state_unreadable": HTTPStatus.CONFLICT,
+    "state_not_serializable": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "state_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "database_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    # Ours to repair: the detail stays in the log.
+    "state_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "configuration_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "agent_load_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "database_setup_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "outlast_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# What HTTP itself refuses, as codes.
+_HTTP_CODES: Final[Mapping[int, str]] = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_input",
+}
+_RETRY_AFTER: Final = {"Retry-After": "1"}
+_MOST_ERRORS = 20
+_LONGEST_FIELD = 200
+
+#: For `responses=` of a router: what any route may answer instead, in the API's description.
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    code: {
+        "description": description,
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "code"],
+                    "properties": {
+                        **{name: {"type": "string"} for name in ("type", "title", "detail", "code", "field")},
+                        "status": {"type": "integer"},
+                        "errors": {"type": "array", "items": {"type": "object"}},
+                    },
+                }
+            }
+        },
+    }
+    for code, description in (("4XX", "The request was refused."), ("5XX", "It failed here; try again later."))
+}
+
+
+def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """Return the response; members of `more` that are None are left out."""
+    body = {
+        "type": f"urn:outlast:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+        **{name: value for name, value in more.items() if value is not None},
+    }
+    # Text that a user's code put into an error may hold anything.
+    content = orjson.dumps(body, default=str)
+    return Response(content, int(status), dict(headers or {}), "application/problem+json")
+
+
+def failure(error: BaseException, request: str) -> Response:
+    """Log an error that nobody expected and return a problem that names it by id."""
+    error_id = uuid_utils.uuid7().hex
+    # %r, so that a path cannot write lines of its own into the log.
+    log.error("error %s in %r", error_id, request, exc_info=error)
+    detail = f"Something went wrong here. It is in the log as error {error_id}."
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail, error_id=error_id)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem."""
+    # Starlette types a handler by Exception alone.
+    for kind, handler in (
+        (OutlastError, _refused),
+        (RequestValidationError, _invalid),
+        (HTTPException, _http),
+    ):
+        app.add_exception_handler(kind, cast("Any", handler))
+
+
+async def _refused(request: Request, error: OutlastError) -> Response:
+    status = STATUS[error.code]
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        return failure(error, f"{request.method} {request.url.path}")
+    field = error.field if isinstance(error, InvalidInput) else None
+    path = error.path if isinstance(error, StateError) else None
+    headers = _RETRY_AFTER if error.retryable else None
+    return problem(status, error.code, _text(str(error)), headers=headers, field=field, path=path)
+
+
+async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+    # FastAPI's own detail repeats the input; that may be large, and it may be secret.
+    found = cast("Sequence[dict[str, Any]]", error.errors()[:_MOST_ERRORS])
+    errors = [{"field": _field(item["loc"]), "message": _message(item)} for item in found]
+    first = errors[0]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
+    return problem(422, "invalid_input", detail, field=first["field"], errors=errors)
+
+
+async def _http(_request: Request, error: HTTPException) -> Response:
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    return problem(error.status_code, code, _text(error.detail), headers=error.headers)
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return "there is no such field"
+        case "missing":
+            return "is missing"
+        case "json_invalid":
+            return f"is not valid JSON: {item['ctx']['error']}"
+        case _:
+            return _text(str(item["msg"]))
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """Return `config.tags[0]` for ("body", "config", "tags", 0): the client knows where it wrote it."""
+    parts = list(location)
+    inner = parts[1:] if len(parts) > 1 and isinstance(parts[1], str) else parts[:1]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner).removeprefix(".")
+    return _text(path)[:_LONGEST_FIELD]
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
