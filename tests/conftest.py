@@ -47,6 +47,14 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
     await databases.drop(url)
 
 
+@pytest.fixture(scope="module")
+async def database_of_module(databases: Databases) -> AsyncIterator[DatabaseSettings]:
+    """One database for tests that only look at the schema."""
+    url = await databases.create()
+    yield DatabaseSettings(url=url)
+    await databases.drop(url)
+
+
 @pytest.fixture
 def database(database_url: str) -> DatabaseSettings:
     return DatabaseSettings(url=database_url, pool_size=4)

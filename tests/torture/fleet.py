@@ -162,7 +162,7 @@ class Runs:
             return await cursor.fetchall() if cursor.description else []
 
     async def live_worker(self, pid: int) -> bool:
-        return bool(await self.rows("SELECT FROM workers WHERE pid = %s AND state = 'live'", pid))
+        return bool(await self.rows("SELECT 1 FROM workers WHERE pid = %s AND state = 'live'", pid))
 
     async def status(self, run_id: UUID) -> RunStatus:
         return (await self.queue.store.get(run_id)).status

@@ -207,6 +207,14 @@ async def _keep_evidence(runs: Runs, directory: Path, plan: Plan, account: Accou
         "errors": failed,
         "workers": await runs.rows("SELECT * FROM workers ORDER BY started_at"),
         "history": await runs.rows("SELECT * FROM history ORDER BY n"),
+        "checkpoints": await runs.rows(
+            "SELECT thread_key, ns, seq, checkpoint_id, parent_id, run_id, epoch, metadata->'step' FROM checkpoints"
+            " WHERE thread_key IN (SELECT thread_key FROM runs WHERE status <> 'succeeded') ORDER BY seq"
+        ),
+        "lists": await runs.rows(
+            "SELECT thread_key, list_id, start, length, encode(items, 'escape') FROM checkpoint_lists"
+            " WHERE thread_key IN (SELECT thread_key FROM runs WHERE status <> 'succeeded') ORDER BY 1, 2, 3"
+        ),
         "witness": list(seen(directory / "witness.jsonl")),
     }
     write_history(directory / "history.json", facts, found)

@@ -1,11 +1,11 @@
 """The check that what was sent can be stored, and is of a reasonable size.
 
-Values go to the graph as they came, NUL included: run inputs are stored as bytes. Metadata and config are JSON
-columns that people filter by, and PostgreSQL's JSON holds no NUL, so it is taken out there.
+The input goes to the graph as it came, NUL included: it is stored as bytes. Metadata and config lose NUL where they are
+stored, as PostgreSQL's JSON holds none.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
@@ -13,7 +13,6 @@ import orjson
 from outlast.admission.request import Check, RunRequest
 from outlast.errors import InvalidInput
 
-_NUL = b"\\u0000"
 _LONGEST_PATH = 200
 
 #: A value's place in its parent's: spelled out only when it is refused.
@@ -33,19 +32,15 @@ def storable_payload(limits: PayloadLimits) -> Check:
 
     def check(request: RunRequest) -> RunRequest:
         check_value(request.input, limits, field="input")
-        if not request.config and not request.metadata:
-            return request
-        return replace(
-            request,
-            config=_json_column(request.config, limits, field="config"),
-            metadata=_json_column(request.metadata, limits, field="metadata"),
-        )
+        check_value(request.config, limits, field="config")
+        check_value(request.metadata, limits, field="metadata")
+        return request
 
     return check
 
 
-def check_value(value: Any, limits: PayloadLimits, *, field: str) -> bytes:
-    """Return the value's JSON; raises InvalidInput naming the place that is too deep, too large or not JSON."""
+def check_value(value: Any, limits: PayloadLimits, *, field: str) -> None:
+    """Raise InvalidInput naming the place, when the value is too deep, too large or not JSON."""
     try:
         encoded = orjson.dumps(value)
     except orjson.JSONEncodeError as error:
@@ -61,12 +56,6 @@ def check_value(value: Any, limits: PayloadLimits, *, field: str) -> bytes:
     # Too few brackets to be deep: nearly every request stops here.
     if encoded.count(b"[") + encoded.count(b"{") > limits.max_depth:
         _check_depth(value, limits, field)
-    return encoded
-
-
-def _json_column(value: Mapping[str, Any], limits: PayloadLimits, *, field: str) -> Mapping[str, Any]:
-    encoded = check_value(value, limits, field=field)
-    return _without_nul(value) if _NUL in encoded else value
 
 
 def _check_depth(value: Any, limits: PayloadLimits, field: str) -> None:
@@ -98,14 +87,3 @@ def _containers(value: Any) -> Iterator[tuple[str, Any]]:
         for index, inner in enumerate(cast("list[Any]", value)):
             if isinstance(inner, dict | list):
                 yield f"[{index}]", inner
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "")
-    if isinstance(value, Mapping):
-        entries = cast("Mapping[str, Any]", value).items()
-        return {key.replace("\0", ""): _without_nul(inner) for key, inner in entries}
-    if isinstance(value, list | tuple):
-        return [_without_nul(inner) for inner in cast("list[Any]", value)]
-    return value

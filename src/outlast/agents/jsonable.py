@@ -14,20 +14,23 @@ _CONVERSIONS: tuple[tuple[tuple[type, ...], Callable[[Any], object]], ...] = (
     ((BaseException,), repr),
 )
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_DEEPEST = 100
+_ELLIPSIS = "..."
+_SCALARS = (bool, int, float, str, type(None))
 
 
 def jsonable(value: object) -> Any:
-    """Return the value as plain JSON data; what has no JSON form becomes its text."""
+    """Return the value as plain JSON data; what has no JSON form becomes its text. Raises nothing."""
     try:
         encoded = orjson.dumps(value, default=_default, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):
-        # A lone surrogate or an int over 64 bits somewhere inside.
-        encoded = orjson.dumps(_plain(value, depth=0), default=_default, option=_OPTIONS)
+        # A lone surrogate or an int over 64 bits somewhere inside, a list in itself, a method that raises.
+        encoded = orjson.dumps(_plain(value, depth=0))
     return orjson.loads(encoded)
 
 
 def _default(value: object) -> object:
-    dump = getattr(value, "model_dump", None)
+    dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
     if callable(dump):
         return dump()
     for kinds, convert in _CONVERSIONS:
@@ -37,15 +40,30 @@ def _default(value: object) -> object:
 
 
 def _plain(value: object, *, depth: int) -> Any:
-    if depth > 100:  # noqa: PLR2004 - deeper than any state a person could read
-        return "..."
+    if depth > _DEEPEST:
+        return _ELLIPSIS
+    try:
+        if isinstance(value, Mapping):
+            entries = cast("Mapping[object, object]", value).items()
+            return {_text(key): _plain(item, depth=depth + 1) for key, item in entries}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_plain(item, depth=depth + 1) for item in cast("list[object]", value)]
+        return _scalar(value) if isinstance(value, _SCALARS) else _plain(_default(value), depth=depth + 1)
+    # It is the value's own method that failed.
+    except Exception:  # noqa: BLE001
+        return f"<{type(value).__qualname__}>"
+
+
+def _scalar(value: object) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        return str(value)
-    if isinstance(value, Mapping):
-        entries = cast("Mapping[object, object]", value).items()
-        return {_plain(str(key), depth=depth + 1): _plain(item, depth=depth + 1) for key, item in entries}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, depth=depth + 1) for item in cast("list[object]", value)]
-    return value if isinstance(value, float) or value is None else _plain(_default(value), depth=depth + 1)
+        return str.encode(value, "utf-8", "replace").decode()
+    if isinstance(value, float):
+        return float(value)
+    if value is None or isinstance(value, bool):
+        return value
+    number = int(cast("int", value))
+    return number if -(2**63) <= number < 2**63 else str(number)
+
+
+def _text(key: object) -> str:
+    return str.encode(key if isinstance(key, str) else str(key), "utf-8", "replace").decode()

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command, GraphOutput, Interrupt
@@ -85,8 +86,21 @@ def _next_input(run: ClaimedRun, head: CheckpointTuple | None) -> Any:
     if head is None:
         return run.input
     if run.answered and run.waiting_at == UUID(head.checkpoint["id"]):
-        return Command(resume=run.answer)
+        return _resumption(run.answer, head)
     return None if head.metadata.get("run_id") == str(run.id) else run.input
+
+
+def _resumption(answer: Any, head: CheckpointTuple) -> Any:
+    """Address the answer to the question by its id.
+
+    Bare, LangGraph refuses None, and takes an empty mapping for one of ids: the question would be asked again.
+    """
+    asked = {item.id for _, channel, value in head.pending_writes or () if channel == INTERRUPT for item in value}
+    if not asked:
+        # A breakpoint asks nothing; an answer kept for it would be taken for that to the next question.
+        return None
+    by_id = isinstance(answer, dict) and bool(asked & cast("dict[str, Any]", answer).keys())
+    return Command(resume=answer if by_id or len(asked) > 1 else {asked.pop(): answer})
 
 
 def _resumes(given: object) -> bool:

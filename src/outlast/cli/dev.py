@@ -1,6 +1,7 @@
 """`outlast dev`: database, API and workers with one command, gone again with it."""
 
 import asyncio
+import socket
 from functools import partial
 
 from rich.console import Console
@@ -46,7 +47,7 @@ async def _run(runtime: Runtime, *, private: bool, workers: int) -> None:
     fleet = Fleet(
         lambda: start_child(runtime.settings, "worker", "--concurrency", str(runtime.settings.worker.concurrency)),
         size=workers,
-        runs_of=lambda pid: _runs_of(runtime, pid),
+        bury=lambda pid: _bury(runtime, pid),
         say=console.print,
     )
     stopping = asyncio.Event()
@@ -64,9 +65,16 @@ async def _run(runtime: Runtime, *, private: bool, workers: int) -> None:
     console.print("stopped; runs that have not ended go on with the next `outlast dev`")
 
 
-async def _runs_of(runtime: Runtime, pid: int) -> int:
-    """Count the runs that a worker of this machine owns."""
+async def _bury(runtime: Runtime, pid: int) -> int:
+    """Tell the others that a worker of ours is dead, and return how many runs it leaves.
+
+    Recovery would find out by its silent heartbeat, and right after the database itself has started it waits longer.
+    But we are the parent: the process has ended, nobody has to guess.
+    """
     try:
+        for worker in await runtime.workers.live():
+            if worker.pid == pid and worker.host == socket.gethostname():
+                await runtime.workers.stop(worker.id)
         running = await runtime.queue.store.find(status=RunStatus.RUNNING, limit=1000)
     except DatabaseUnavailable:
         return 0

@@ -16,19 +16,19 @@ _LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 class Fleet:
-    """Keeps `size` workers alive from `start` to `stop`."""
+    """Keeps `size` workers alive from `start` to `stop`; `bury` learns of a dead one and returns what runs it leaves."""
 
     def __init__(
         self,
         spawn: Callable[[], Awaitable[Process]],
         *,
         size: int,
-        runs_of: Callable[[int], Awaitable[int]],
+        bury: Callable[[int], Awaitable[int]],
         say: Callable[[str], None],
     ) -> None:
         self._spawn = spawn
         self._size = size
-        self._runs_of = runs_of
+        self._bury = bury
         self._say = say
         self._live: set[Process] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -62,18 +62,20 @@ class Fleet:
             self._live.discard(process)
             if clock.time() - started_at > _WELL_SECONDS:
                 pause = 0.0
-            if self._stopping.is_set() or await self._stopped_within(pause):
+            if self._stopping.is_set():
+                return
+            runs = await self._bury(process.pid)
+            if await self._stopped_within(pause):
                 return
             pause = min(max(pause * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-            process = await self._replaced(process)
+            process = await self._replaced(process, runs)
 
     async def _stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
         return self._stopping.is_set()
 
-    async def _replaced(self, dead: Process) -> Process:
-        runs = await self._runs_of(dead.pid)
+    async def _replaced(self, dead: Process, runs: int) -> Process:
         successor = await self._spawn()
         self._live.add(successor)
         if self._stopping.is_set():

@@ -78,6 +78,7 @@ def dev(
     port: Port = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     concurrency: Concurrency = None,
+    parent: Parent = None,
 ) -> None:
     """Run everything on this machine: database, API and workers.
 
@@ -96,6 +97,8 @@ def dev(
     from outlast.cli import logs, processes  # noqa: PLC0415
     from outlast.cli.dev import develop  # noqa: PLC0415 - loads LangGraph
 
+    if parent is not None:
+        processes.end_with_parent(parent)
     logs.configure()
     processes.run(develop(_arguments(host=host, port=port, concurrency=concurrency), workers=workers))
 
@@ -118,8 +121,7 @@ def serve(*, host: Host = None, port: Port = None) -> None:
     from outlast.cli.serving import serve as serve_api  # noqa: PLC0415 - loads LangGraph and FastAPI
 
     logs.configure()
-    ready = lambda url: typer.echo(f"API on {url}")  # noqa: E731
-    processes.run(serve_api(_arguments(host=host, port=port), ready=ready))
+    processes.run(serve_api(_arguments(host=host, port=port), ready=lambda url: typer.echo(f"API: {url}")))
 
 
 @app.command()
@@ -138,7 +140,7 @@ def worker(*, concurrency: Concurrency = None, parent: Parent = None) -> None:
     Next: `outlast runs list --status running` shows what it does.
     """
     from outlast.cli import logs, processes  # noqa: PLC0415
-    from outlast.cli.serving import work  # noqa: PLC0415 - loads LangGraph
+    from outlast.cli.working import work  # noqa: PLC0415 - loads LangGraph
 
     if parent is not None:
         processes.end_with_parent(parent)

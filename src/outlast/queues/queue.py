@@ -34,10 +34,10 @@ class RunQueue:
 
     async def settle(self, run: ClaimedRun, settlement: Settlement) -> None:
         """Store how an attempt ended and tell who waits; raises LeaseLost when the run has another owner."""
-        unblocked = await self.store.settle(run, settlement)
-        if settlement.status is not RunStatus.QUEUED:
+        status, unblocked = await self.store.settle(run, settlement)
+        if status is not RunStatus.QUEUED:
             self._wakeup.tell(SETTLED, [run.id])
-        if unblocked or settlement.status is RunStatus.QUEUED:
+        if unblocked or status is RunStatus.QUEUED:
             self._wakeup.tell(QUEUED)
 
     async def cancel(self, run_id: UUID) -> RunStatus:

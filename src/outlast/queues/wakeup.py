@@ -13,9 +13,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
-from outlast.errors import DatabaseUnavailable
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect
+from outlast.storage.postgres.pool import connect
 from outlast.telemetry import emit
 
 QUEUED = "queued"
@@ -75,7 +74,8 @@ class Wakeup:
                 async with await connect(self._settings, application_name="outlast-hints") as connection:
                     delay = 0.1
                     await round_(connection)
-            except (*CONNECTION_ERRORS, DatabaseUnavailable) as error:
+            # A hint that nobody can read, a handler that fails: the loop must outlive them.
+            except Exception as error:  # noqa: BLE001
                 emit("loop.failed", loop="hints", error=type(error).__name__)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)

@@ -25,6 +25,7 @@ _ESCAPE: Final = re.compile(
 )
 # Far more than any model has; without a limit, each of a million unknown fields would become an error message.
 _MOST_FIELDS = 100
+_LONGEST_LENGTH = 18
 
 
 class BodyLimit:
@@ -52,7 +53,8 @@ class BodyLimit:
         length = headers.get(b"content-length", b"0")
         if length == b"0" and b"transfer-encoding" not in headers:
             return None
-        if length.isdigit() and int(length) > self._max_bytes:
+        # int() refuses thousands of digits, and so do we.
+        if len(length) > _LONGEST_LENGTH or (length.isdigit() and int(length) > self._max_bytes):
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", self._too_large())
         if not _is_json(headers.get(b"content-type", b"")):
             return _unsupported("the body must be JSON; send the header Content-Type: application/json")

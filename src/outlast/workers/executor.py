@@ -34,10 +34,14 @@ class Execution:
     run: ClaimedRun
     control: RunControl = field(default_factory=RunControl)
     cancelled: bool = False
+    #: The attempt has ended: its outcome is being stored, and whoever cancels now is too late.
+    ended: bool = False
     task: "asyncio.Task[None] | None" = None
 
     def cancel(self) -> None:
         """Stop it because a person asked to."""
+        if self.ended:
+            return
         self.cancelled = True
         self.control.request_drain("cancelled")
         if self.task is not None:
@@ -75,8 +79,9 @@ class Executor:
                 await self._isolate(run, execution.control)
                 return
             outcome = await self._attempt(execution)
+            execution.ended = True
             emit("run.executed", run_id=run.id, outcome=type(outcome).__name__)
-            await self._settle(run, outcome)
+            await self._record(run, outcome)
         except LeaseLost:
             emit("run.lease_lost", run_id=run.id)
 
@@ -90,9 +95,12 @@ class Executor:
             if limit.expired():
                 return Failed(code="timed_out", message=f"the attempt took over {timeout:g} s", retryable=False)
             return classify(error)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if not execution.cancelled or task is None:
+            if task is None or not task.cancelling():
+                # Nobody cancelled us: the graph raised it, as a cancel scope that leaks does.
+                return classify(error)
+            if not execution.cancelled:
                 raise
             task.uncancel()
             return Cancelled()
@@ -117,6 +125,15 @@ class Executor:
             await self._queue.store.save_progress(run.id, run.epoch, completed=done, total=total)
 
         return save
+
+    async def _record(self, run: ClaimedRun, outcome: Outcome) -> None:
+        try:
+            await self._settle(run, outcome)
+        except LeaseLost:
+            raise
+        # An outcome that cannot be stored is a failure that can; a run without one would be `running` for ever.
+        except Exception as error:  # noqa: BLE001
+            await self._settle(run, classify(error))
 
     async def _settle(self, run: ClaimedRun, outcome: Outcome) -> None:
         attempt = run.errors + 1

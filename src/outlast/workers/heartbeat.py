@@ -21,7 +21,7 @@ from uuid import UUID
 import psycopg
 
 from outlast.settings import DatabaseSettings, WorkerSettings
-from outlast.storage.postgres.pool import CONNECTION_ERRORS, conninfo
+from outlast.storage.postgres.pool import conninfo
 from outlast.storage.postgres.workers import Liveness
 from outlast.telemetry import emit
 
@@ -56,6 +56,7 @@ class Heartbeat(threading.Thread):
         self._stop_asked = threading.Event()
         self._connection: psycopg.Connection[Any] | None = None
         self._lock_key = 0
+        self._holds_lock = False
         self._fenced = False
         self.running = 0
         self.deadline = 0.0
@@ -64,14 +65,18 @@ class Heartbeat(threading.Thread):
     def register(self) -> None:
         """Insert the worker and take its lock; raises on a database that is away. Blocking: call it in a thread."""
         sent_at = time.monotonic()
-        liveness = self._connect()
-        self._lock_key = liveness.register(
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            concurrency=self._settings.concurrency,
-            agents=self._agents,
-        )
-        liveness.hold(self._lock_key)
+        try:
+            liveness = self._connect()
+            self._lock_key = liveness.register(
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                concurrency=self._settings.concurrency,
+                agents=self._agents,
+            )
+            self._holds_lock = liveness.hold(self._lock_key)
+        except BaseException:
+            self._disconnect()
+            raise
         self._renewed(sent_at)
 
     def stop(self) -> None:
@@ -84,7 +89,8 @@ class Heartbeat(threading.Thread):
         while not self._stop_asked.wait(0.0 if self._connection is None else interval):
             try:
                 self._round()
-            except CONNECTION_ERRORS as error:
+            # A heart that stops at a surprise costs all the runs of this process.
+            except Exception as error:  # noqa: BLE001
                 emit("loop.failed", loop="heartbeat", error=type(error).__name__)
                 self._disconnect()
                 self._stop_asked.wait(min(0.2, interval))
@@ -94,9 +100,11 @@ class Heartbeat(threading.Thread):
     def _round(self) -> None:
         sent_at = time.monotonic()
         if self._connection is None or self._connection.closed:
-            # A new session: the lock may still be with the old one, so try again at each beat until it is ours.
-            self._connect().hold(self._lock_key)
+            self._connect()
         liveness = Liveness(self._alive(), self._worker_id)
+        if not self._holds_lock:
+            # A new session: the lock may still be with the old one, so try again at each beat until it is ours.
+            self._holds_lock = liveness.hold(self._lock_key)
         if not liveness.beat(running=self.running):
             self._fence()
             return
@@ -107,16 +115,19 @@ class Heartbeat(threading.Thread):
 
     def _watch(self) -> None:
         """Fence a worker that cannot renew, and end a process whose event loop hangs or does not obey."""
+        if self._stop_asked.is_set():
+            # The worker has gone on under another id meanwhile; its new session is not ours to judge.
+            return
         now = time.monotonic()
         if now > self.deadline:
             self._fence()
-            if now > self.deadline + _LAST_WORDS_SECONDS and not self._stop_asked.is_set():
+            if now > self.deadline + _LAST_WORDS_SECONDS:
                 os._exit(EXIT_FENCED)
         if now - self.loop_seen_at > self._settings.hang.total_seconds():
             os._exit(EXIT_FENCED)
 
     def _fence(self) -> None:
-        if not self._fenced:
+        if not self._fenced and not self._stop_asked.is_set():
             self._fenced = True
             self.deadline = min(self.deadline, time.monotonic())
             self._loop.call_soon_threadsafe(self._on_fenced)
@@ -138,5 +149,6 @@ class Heartbeat(threading.Thread):
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._holds_lock = False
         if connection is not None:
             connection.close()

@@ -26,6 +26,8 @@ _TICK_SECONDS = 0.25
 # Steps that do not end by themselves are cancelled this long before the drain is over.
 _CANCEL_BEFORE_END_SECONDS = 5.0
 _STOP_SECONDS = 3.0
+# A claim whose answer was lost may still be on its way for as long as the server lets a statement run.
+_UNSURE_MARGIN_SECONDS = 5.0
 
 
 class Worker:
@@ -53,6 +55,8 @@ class Worker:
         self._wake = asyncio.Event()
         self._draining = False
         self._fenced = False
+        # Until then there may be runs that are ours and that we do not know of.
+        self._unsure_until = 0.0
         self.id: UUID | None = None
 
     async def run(self) -> None:
@@ -122,17 +126,31 @@ class Worker:
         wait = self._settings.poll.total_seconds()
         if free > 0 and self.id is not None:
             try:
+                await self._give_back_unknown(self.id)
                 runs = await self._queue.claim(self.id, self._agents, limit=free, max_crashes=self._retry.max_crashes)
                 for run in runs:
                     self._start(Execution(run))
                 claimed = len(runs)
                 if not claimed:
                     wait = await self._until_due(wait)
-            except DatabaseUnavailable as error:
+            # The loop must outlive whatever one round meets.
+            except Exception as error:  # noqa: BLE001
                 emit("loop.failed", loop="claim", error=type(error).__name__)
+                self._become_unsure()
         if claimed < free or free <= 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
+
+    def _become_unsure(self) -> None:
+        seconds = self._database.statement_timeout_ms / 1000 + _UNSURE_MARGIN_SECONDS
+        self._unsure_until = time.monotonic() + seconds
+
+    async def _give_back_unknown(self, worker_id: UUID) -> None:
+        """Hand back runs that are ours in the database and not here; while they stay, nobody executes them."""
+        if time.monotonic() < self._unsure_until:
+            known = {run_id: execution.run.epoch for run_id, execution in self._executions.items()}
+            if await self._store.give_back_unknown(worker_id, known):
+                self._wake.set()
 
     async def _until_due(self, longest: float) -> float:
         due = await self._queue.store.next_due(self._agents, max_crashes=self._retry.max_crashes)
@@ -140,15 +158,22 @@ class Worker:
 
     def _start(self, execution: Execution) -> None:
         self._executions[execution.run.id] = execution
+        if self._draining:
+            # Claimed while the worker was asked to stop.
+            execution.control.request_drain("shutdown")
         execution.task = asyncio.create_task(self._executor.execute(execution), name=f"run-{execution.run.id}")
         execution.task.add_done_callback(lambda task: self._ended(execution, task))
 
     def _ended(self, execution: Execution, task: "asyncio.Task[None]") -> None:
-        self._executions.pop(execution.run.id, None)
+        if self._executions.get(execution.run.id) is execution:
+            del self._executions[execution.run.id]
         self._wake.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Nothing of a run may end the worker; what is not settled is taken back by recovery.
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Nothing of a run may end the worker.
             emit("loop.failed", loop="run", error=type(error).__name__, run_id=execution.run.id)
+        if error is not None or task.cancelled():
+            self._become_unsure()
 
     async def _tick(self, heartbeat: Heartbeat) -> None:
         """Show the heartbeat thread that the loop turns, and obey the deadline if the thread cannot."""

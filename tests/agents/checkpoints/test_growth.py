@@ -72,7 +72,7 @@ CHANGES: dict[str, Callable[[list[Any]], object]] = {
     "change an item in place": lambda items: items[1].update(content="changed"),
     "change the last item in place and append": lambda items: (items[-1].update(n=1), items.append(item("x"))),
     "remove the first": lambda items: items.pop(0),
-    "remove one in the middle": lambda items: items.pop(1),
+    "remove one in the middle": lambda items: items.pop(len(items) // 2),
     "remove the last": lambda items: items.pop(),
     "replace one": lambda items: items.__setitem__(1, item("other")),
     "reverse": lambda items: items.reverse(),
@@ -106,6 +106,43 @@ async def test_a_list_comes_back_as_it_was_left(
         restored = (await values(await open_saver(), at("t")))["items"]
         assert repr(restored) == repr(items)
     assert await broken_or_left_over(database.url) == []
+
+
+MESSAGE_CHANGES: dict[str, Callable[[AIMessage], object]] = {
+    "content": lambda message: setattr(message, "content", "changed"),
+    "equal content": lambda message: setattr(message, "content", "".join(["con", "tent"])),
+    "id": lambda message: setattr(message, "id", "new"),
+    "tool call": lambda message: message.tool_calls.append({"name": "f", "args": {}, "id": "1"}),
+    "argument of a tool call": lambda message: message.tool_calls[0]["args"].update(n=1) if message.tool_calls else None,
+    "additional": lambda message: message.additional_kwargs.update(a=1),
+    "metadata": lambda message: message.response_metadata.update(model="m"),
+    "usage": lambda message: setattr(message, "usage_metadata", {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
+    "content blocks": lambda message: setattr(message, "content", [{"type": "text", "text": "a"}]),
+    "extra": lambda message: setattr(message, "extra", "more"),
+}
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["known", "read again"])
+@pytest.mark.parametrize("with_call", [False, True], ids=["plain", "with a tool call"])
+@pytest.mark.parametrize("change", MESSAGE_CHANGES.values(), ids=MESSAGE_CHANGES.keys())
+async def test_a_message_that_a_node_changes_in_place_is_stored_as_it_is(
+    open_saver: OpenSaver, change: Callable[[AIMessage], object], fresh: bool, with_call: bool
+) -> None:
+    saver = await open_saver()
+    calls = [{"name": "g", "args": {"x": {"y": 1}}, "id": "0"}] if with_call else []
+    messages = [HumanMessage("hi", id="h"), AIMessage("content", id="a", tool_calls=calls), HumanMessage("last", id="l")]
+    head = await put(saver, at("t"), {"messages": messages})
+    if fresh:
+        saver = await open_saver()
+        messages = (await values(saver, at("t")))["messages"]
+
+    for step in range(1, 3):
+        change(messages[1])
+        head = await put(saver, head, {"messages": messages}, step=step)
+        restored = (await values(await open_saver(), at("t")))["messages"]
+        assert restored == messages
+        assert [vars(message) for message in restored] == [vars(message) for message in messages]
+        assert restored[1].model_extra == messages[1].model_extra
 
 
 async def test_removing_messages_through_langgraph_is_kept(open_saver: OpenSaver) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,11 +27,11 @@ def first(**changes: Any) -> CheckpointRow:
         thread_key=os.urandom(16), thread_id=str(uuid4()), ns="", checkpoint_id=uuid4(), parent_id=None, fork=False,
         opens=True, generation=None, run_id=None, metadata=b"{}", body=b"body",
     )  # fmt: skip
-    return replace(row, **changes)
+    return row._replace(**changes)
 
 
 def child(of: CheckpointRow, **changes: Any) -> CheckpointRow:
-    return replace(of, checkpoint_id=uuid4(), parent_id=of.checkpoint_id, **changes)
+    return of._replace(checkpoint_id=uuid4(), parent_id=of.checkpoint_id, **changes)
 
 
 def output(of: CheckpointRow) -> WritesRow:

@@ -85,9 +85,7 @@ async def _lock(connection: Connection, key: bytes) -> dict[str, UUID]:
     return dict(await cursor.fetchall())
 
 
-def _delta_line(
-    by_id: Mapping[tuple[str, UUID], StoredCheckpoint], head: StoredCheckpoint
-) -> list[StoredCheckpoint]:
+def _delta_line(by_id: Mapping[tuple[str, UUID], StoredCheckpoint], head: StoredCheckpoint) -> list[StoredCheckpoint]:
     """Return the head and the ancestors back to where each of its DeltaChannels is stored whole."""
     line = [head]
     missing = set(head.metadata.get("counters_since_delta_snapshot") or ()) - Body.unpack(head).nodes.keys()
@@ -117,8 +115,14 @@ async def _checkpoints(connection: Connection, key: bytes) -> list[StoredCheckpo
     cursor = await connection.execute(_SQL.thread_checkpoints, {"thread_key": UUID(bytes=key)})
     return [
         StoredCheckpoint(
-            thread_key=key, ns=row[0], checkpoint_id=row[1], parent_id=row[2], run_id=row[3],
-            metadata=row[4], body=row[5], seq=row[6],
+            thread_key=key,
+            ns=row[0],
+            checkpoint_id=row[1],
+            parent_id=row[2],
+            run_id=row[3],
+            metadata=row[4],
+            body=row[5],
+            seq=row[6],
         )  # fmt: skip
         for row in await cursor.fetchall()
     ]

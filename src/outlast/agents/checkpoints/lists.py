@@ -2,8 +2,8 @@
 
 A checkpoint refers to (list id, length). Appending stores the new items as one segment and moves the length, so a
 chat of n turns costs n items, not n * n / 2. What is unchanged is recognised by identity first - the item is
-the very object that was stored or loaded last time - and then by its fingerprint, since a node may have changed it
-in place; only an item that fails both is encoded again.
+the very object that was stored or loaded last time - and by what it looked like then, since a node may have changed it
+in place (`looks`); another object may still have the same content. Only an item that fails all that is encoded again.
 
 A list may be appended to by one line of checkpoints only. A fork refers to the same items but does not own the list:
 its first append starts a list of its own, with the references copied (18 bytes an item), not the items.
@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import randbits
 
+from outlast.agents.checkpoints.looks import Look, content_print, look_at, looks_same, same_content
 from outlast.agents.checkpoints.nodes import Blobs, ListReference, Node, node_of, pack
 from outlast.agents.codec import Codec
 from outlast.storage.postgres.checkpoint_rows import Segment
-
-_IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +28,13 @@ class KnownList:
 
     reference: ListReference
     items: Sequence[object]
-    prints: Sequence[bytes | None]
+    looks: Sequence[Look]
     nodes: Sequence[Node]
-
-
-def fingerprint(codec: Codec, item: object) -> bytes | None:
-    """None for an item that cannot change in place."""
-    return None if type(item) in _IMMUTABLE else codec.fingerprint(item)
 
 
 def known_list(codec: Codec, reference: ListReference, items: Sequence[object], nodes: Sequence[Node]) -> KnownList:
     """Remember a list that was just loaded, before user code can touch its items."""
-    return KnownList(reference, tuple(items), [fingerprint(codec, item) for item in items], nodes)
+    return KnownList(reference, tuple(items), [look_at(codec, item) for item in items], nodes)
 
 
 def store_list(
@@ -56,24 +50,11 @@ def store_list(
 def _unchanged_prefix(codec: Codec, items: Sequence[object], before: KnownList) -> int:
     """Count the leading items that are the stored ones."""
     kept = 0
-    for item, known, known_print in zip(items, before.items, before.prints, strict=False):
-        if item is known:
-            if known_print is not None and codec.fingerprint(item) != known_print:
-                break
-        elif not _equal(codec, item, known, known_print):
+    for item, known, look in zip(items, before.items, before.looks, strict=False):
+        if not looks_same(codec, known, look) or (item is not known and not same_content(codec, item, known)):
             break
         kept += 1
     return kept
-
-
-def _equal(codec: Codec, item: object, known: object, known_print: bytes | None) -> bool:
-    """Whether another object has the same content, as after a reload or a copy."""
-    if type(item) is not type(known):
-        return False
-    if known_print is not None:
-        return codec.fingerprint(item) == known_print
-    # 0.0 equals -0.0.
-    return item == known and (type(item) is not float or repr(item) == repr(known))
 
 
 def _append(
@@ -83,35 +64,37 @@ def _append(
     if len(items) == start:
         owned = before.reference.owned and not fork
         reference = ListReference(before.reference.list_id, start, owned)
-        return KnownList(reference, tuple(items), before.prints, before.nodes), None
+        return KnownList(reference, tuple(items), before.looks, before.nodes), None
     if fork or not before.reference.owned:
         return _rewrite(codec, items, before, path=path, blobs=blobs)
     new = [node_of(codec, items[n], path=f"{path}[{n}]", blobs=blobs) for n in range(start, len(items))]
-    prints = [*before.prints, *(fingerprint(codec, items[n]) for n in range(start, len(items)))]
+    looks = [*before.looks, *(look_at(codec, items[n]) for n in range(start, len(items)))]
     reference = ListReference(before.reference.list_id, len(items), owned=True)
     segment = Segment(list_id=reference.list_id, start=start, length=len(new), items=pack(new))
-    return KnownList(reference, tuple(items), prints, [*before.nodes, *new]), segment
+    return KnownList(reference, tuple(items), looks, [*before.nodes, *new]), segment
 
 
 def _rewrite(
     codec: Codec, items: Sequence[object], before: KnownList | None, *, path: str, blobs: Blobs
 ) -> tuple[KnownList, Segment]:
     """Start a new list; items that are stored already are referred to, not stored again."""
-    stored = _stored_nodes(before)
+    stored = _stored_nodes(codec, before)
     nodes: list[Node] = []
-    prints: list[bytes | None] = []
     for index, item in enumerate(items):
-        mark = fingerprint(codec, item)
-        node = stored.get(mark) if mark is not None else None
+        node = stored.get(content_print(codec, item)) if stored else None
         nodes.append(node_of(codec, item, path=f"{path}[{index}]", blobs=blobs) if node is None else node)
-        prints.append(mark)
     # 63 random bits: lists of one thread never meet, and no round trip is needed to get a number.
     reference = ListReference(randbits(63), len(items), owned=True)
     segment = Segment(list_id=reference.list_id, start=0, length=len(nodes), items=pack(nodes))
-    return KnownList(reference, tuple(items), prints, nodes), segment
+    return known_list(codec, reference, items, nodes), segment
 
 
-def _stored_nodes(before: KnownList | None) -> dict[bytes, Node]:
+def _stored_nodes(codec: Codec, before: KnownList | None) -> dict[bytes | None, Node]:
+    """Return the nodes of the items that still are what was stored, by their content."""
     if before is None:
         return {}
-    return {mark: node for mark, node in zip(before.prints, before.nodes, strict=True) if mark is not None}
+    return {
+        content_print(codec, item): node
+        for item, look, node in zip(before.items, before.looks, before.nodes, strict=True)
+        if looks_same(codec, item, look)
+    }

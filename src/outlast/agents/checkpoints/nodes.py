@@ -27,7 +27,11 @@ REF, LIST, DELTA = 1, 2, 3
 # Below this a reference (18 bytes, a row of 60 and an index entry of 60) costs more than the value.
 INLINE_BYTES = 64
 _MAX_PARTS = 4096
+# Also what ends the descent into a value that holds itself, which the codec then refuses by name.
+_MAX_DEPTH = 4
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+
+_NONE = b"\xc0"
 
 Node = Any
 Blobs = dict[bytes, bytes]
@@ -61,18 +65,27 @@ def content_hash(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def node_of(codec: Codec, value: object, *, path: str, blobs: Blobs) -> Node:
+def node_of(codec: Codec, value: object, *, path: str, blobs: Blobs, depth: int = _MAX_DEPTH) -> Node:
     """Return the node of a value and add the blobs it refers to.
 
     Raises StateNotSerializable or StateTooLarge, naming the path.
     """
+    if value is None:
+        # Every step leaves a few of these: LangGraph's channels that only trigger a node.
+        return _NONE
     kind = type(value)
-    if kind is list and _has_parts(value):
+    if kind is list and depth and _has_parts(value):
         items = cast("list[object]", value)
-        return [node_of(codec, item, path=f"{path}[{index}]", blobs=blobs) for index, item in enumerate(items)]
-    if kind is dict and _has_list(value):
+        return [
+            node_of(codec, item, path=f"{path}[{index}]", blobs=blobs, depth=depth - 1)
+            for index, item in enumerate(items)
+        ]
+    if kind is dict and depth and _has_list(value):
         entries = cast("dict[str, object]", value)
-        return {key: node_of(codec, entry, path=f"{path}.{key}", blobs=blobs) for key, entry in entries.items()}
+        return {
+            key: node_of(codec, entry, path=f"{path}.{key}", blobs=blobs, depth=depth - 1)
+            for key, entry in entries.items()
+        }
     if kind is DeltaSnapshot:
         snapshot = cast("DeltaSnapshot", value)
         return DeltaReference(node_of(codec, snapshot.value, path=path, blobs=blobs))

@@ -8,7 +8,7 @@ lease (`fenced`) is refused everything once the run has another owner.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any, Self, cast
@@ -16,7 +16,6 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
-    WRITES_IDX_MAP,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
@@ -25,24 +24,19 @@ from langgraph.checkpoint.base import (
 )
 
 from outlast.agents.checkpoints import erasing, history, seen
+from outlast.agents.checkpoints.address import Address, address_of, config_of, filter_of, thread_key
 from outlast.agents.checkpoints.bridge import SyncBridge
 from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoint, KnownCheckpoints
-from outlast.agents.checkpoints.lists import KnownList, store_list
-from outlast.agents.checkpoints.metadata import encode_metadata, stored_metadata
-from outlast.agents.checkpoints.nodes import Blobs, Node, node_of, pack
-from outlast.agents.checkpoints.reading import Body, Restorer, task_bytes
+from outlast.agents.checkpoints.reading import Restorer
+from outlast.agents.checkpoints.writing import checkpoint_row, writes_rows
 from outlast.agents.codec import Codec
 from outlast.errors import InvalidInput, StateUnreadable, ThreadConflict
 from outlast.settings import CheckpointSettings, DatabaseSettings
-from outlast.storage.postgres.checkpoint_rows import CheckpointRow, Fence, Segment, WritesRow
-from outlast.storage.postgres.checkpoints import CheckpointReader, StoredCheckpoint, StoredWrites, thread_key
+from outlast.storage.postgres.checkpoint_rows import Fence
+from outlast.storage.postgres.checkpoints import CheckpointReader, StoredCheckpoint, StoredWrites
 from outlast.storage.postgres.group_commit import GroupCommit, Refused
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import Pool
-
-
-# Where LangGraph keeps a run's durability, for its subgraphs.
-_DURABILITY = "__pregel_durability"
 
 
 class Checkpointer(SyncBridge):
@@ -81,7 +75,7 @@ class Checkpointer(SyncBridge):
         max_value_bytes: int = CheckpointSettings().max_value_bytes,
         cache_bytes: int = CheckpointSettings().cache_bytes,
         pool_size: int = 4,
-    ) -> AsyncIterator[Self]:
+    ) -> AsyncGenerator[Self]:
         """Open a saver on a database; the schema is created or brought up to date first.
 
         `allowed_types` narrows what may be restored to these types and the built-in ones; by default any
@@ -97,7 +91,7 @@ class Checkpointer(SyncBridge):
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int) -> AsyncIterator[Self]:
+    async def on(cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int) -> AsyncGenerator[Self]:
         """Open a saver on a database whose schema is known to be current."""
         pool = Pool(database, application_name="outlast-checkpoint-reads")
         writer = GroupCommit(database)
@@ -142,8 +136,9 @@ class Checkpointer(SyncBridge):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that `config` addresses, or the head of the thread."""
-        key, ns, wanted = _address(config)
-        if wanted is _NO_SUCH_ID:
+        address = address_of(config)
+        key, ns, wanted = address.key, address.ns, address.checkpoint_id
+        if not address.known:
             return None
         restored = None
         while restored is None:
@@ -156,8 +151,7 @@ class Checkpointer(SyncBridge):
         self._observe(key, ns, stored, addressed=wanted is not None)
         if stored.is_head:
             self._known.put((key, ns), known)
-        thread_id = str(config["configurable"]["thread_id"])
-        return _tuple(thread_id, stored, checkpoint, pending)
+        return _tuple(address.thread_id, stored, checkpoint, pending)
 
     async def alist(
         self,
@@ -166,11 +160,11 @@ class Checkpointer(SyncBridge):
         filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
         before: RunnableConfig | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
+    ) -> AsyncGenerator[CheckpointTuple]:
         """Yield checkpoints, newest first by insertion; reads in pages."""
-        key, ns, wanted = _filters(config)
+        key, ns, wanted, possible = filter_of(config)
         before_seq = await self._before(before, key)
-        if wanted is _NO_SUCH_ID or before_seq == 0:
+        if not possible or before_seq == 0:
             return
         remaining = limit if limit is not None else 2**31
         while remaining > 0:
@@ -196,8 +190,8 @@ class Checkpointer(SyncBridge):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what each DeltaChannel is rebuilt from, reading the parent chain in pages."""
-        key, ns, wanted = _address(config)
-        if not channels or not isinstance(wanted, UUID):
+        _, key, ns, wanted, _ = address_of(config)
+        if not channels or wanted is None:
             return {channel: {"writes": []} for channel in channels}
         while True:
             generation = await self._reader.generation(key, ns)
@@ -225,9 +219,9 @@ class Checkpointer(SyncBridge):
         if before is None:
             return None
         # LangGraph names only the checkpoint when it looks for what a subgraph was before a replayed step.
-        its_key, _, wanted = _filters(before)
-        if not isinstance(wanted, UUID):
-            return None
+        its_key, _, wanted, possible = filter_of(before)
+        if wanted is None:
+            return None if possible else 0
         return await self._reader.seq_of(its_key or key, wanted) or 0
 
     async def _restore(
@@ -273,15 +267,16 @@ class Checkpointer(SyncBridge):
         Durable when it returns. Raises ThreadConflict when another writer moved the thread on, LeaseLost when the
         saver is fenced and the run has another owner, StateNotSerializable or StateTooLarge naming the value.
         """
-        key, ns, parent_id = _address(config)
-        if parent_id is _NO_SUCH_ID:
-            msg = f"checkpoint id {config['configurable'].get('checkpoint_id')!r} is not a UUID"
+        address = address_of(config)
+        key, ns = address.key, address.ns
+        if not address.known:
+            msg = "the parent's checkpoint_id is not a UUID"
             raise InvalidInput(msg, field="configurable.checkpoint_id")
-        parent = await self._parent(key, ns, parent_id)
-        fork = _is_fork(key, ns, parent_id, metadata)
-        blobs: Blobs = {}
-        known, segments = self._store(checkpoint, new_versions, parent, blobs=blobs, fork=fork)
-        row = self._row(config, checkpoint, metadata, known, segments=segments, blobs=blobs, fork=fork)
+        parent = await self._parent(address)
+        row, known = checkpoint_row(
+            self._codec, address, config, checkpoint, metadata, new_versions,
+            parent=parent, fork=_is_fork(address, metadata), fence=self._fence,
+        )  # fmt: skip
         try:
             await self._writer.submit(row)
         except Refused:
@@ -297,143 +292,39 @@ class Checkpointer(SyncBridge):
             self._known.forget((key, ns))
         else:
             self._known.put((key, ns), known)
-        self._blobs.add(key, blobs)
-        return _config(row.thread_id, ns, row.checkpoint_id)
+        self._blobs.add(key, row.blobs)
+        return config_of(row.thread_id, ns, row.checkpoint_id)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what one task wrote, next to the checkpoint it started from. Durable when it returns."""
-        key, ns, checkpoint_id = _address(config)
-        if not isinstance(checkpoint_id, UUID):
-            msg = "put_writes needs the checkpoint_id of the step it belongs to"
-            raise InvalidInput(msg, field="configurable.checkpoint_id")
-        rows = self._writes_rows(key, ns, checkpoint_id, writes, task_id=task_id, task_path=task_path)
+        address = address_of(config)
+        rows = writes_rows(self._codec, address, writes, task_id=task_id, task_path=task_path, fence=self._fence)
         try:
-            await asyncio.gather(*(self._writer.submit(row) for row in rows))
+            # Nearly always one row; gather would make a task of it.
+            if len(rows) == 1:
+                await self._writer.submit(rows[0])
+            else:
+                await asyncio.gather(*(self._writer.submit(row) for row in rows))
         except Refused:
-            thread_id = str(config["configurable"]["thread_id"])
-            raise ThreadConflict(thread_id=thread_id, checkpoint_ns=ns, checkpoint_id=str(checkpoint_id)) from None
+            raise ThreadConflict(
+                thread_id=address.thread_id, checkpoint_ns=address.ns, checkpoint_id=str(address.checkpoint_id)
+            ) from None
         for row in rows:
-            self._blobs.add(key, row.blobs)
+            self._blobs.add(address.key, row.blobs)
 
-    async def _parent(self, key: bytes, ns: str, parent_id: UUID | None) -> KnownCheckpoint | None:
-        if parent_id is None:
+    async def _parent(self, address: Address) -> KnownCheckpoint | None:
+        if address.checkpoint_id is None:
             return None
-        known = self._known.get((key, ns), parent_id)
+        known = self._known.get((address.key, address.ns), address.checkpoint_id)
         if known is None:
             # Not ours, or forgotten: read it, so that what it shares with the new one is not stored again.
-            loaded = await self._reader.load(key, ns, parent_id)
+            loaded = await self._reader.load(address.key, address.ns, address.checkpoint_id)
             if loaded is not None:
                 restored = await self._restore(loaded[0], ())
                 known = restored[3] if restored is not None else None
         return known
-
-    def _store(
-        self,
-        checkpoint: Checkpoint,
-        new_versions: ChannelVersions,
-        parent: KnownCheckpoint | None,
-        *,
-        blobs: Blobs,
-        fork: bool,
-    ) -> tuple[KnownCheckpoint, list[Segment]]:
-        """Turn channel values into nodes; a channel whose version did not move keeps its parent's."""
-        nodes: dict[str, Node] = {}
-        lists: dict[str, KnownList] = {}
-        segments: list[Segment] = []
-        versions = checkpoint["channel_versions"]
-        for channel, value in checkpoint["channel_values"].items():
-            before = parent.lists.get(channel) if parent is not None else None
-            if type(value) is list and value:
-                known, segment = store_list(
-                    self._codec, cast("list[object]", value), before, path=channel, blobs=blobs, fork=fork
-                )
-                nodes[channel] = known.reference
-                lists[channel] = known
-                if segment is not None:
-                    segments.append(segment)
-            elif parent is not None and _unchanged(channel, parent, versions, new_versions):
-                nodes[channel] = parent.nodes[channel]
-            else:
-                nodes[channel] = node_of(self._codec, value, path=channel, blobs=blobs)
-        known_checkpoint = KnownCheckpoint(
-            checkpoint_id=UUID(checkpoint["id"]),
-            generation=parent.generation if parent is not None else None if fork else 0,
-            versions=dict(versions),
-            nodes=nodes,
-            lists=lists,
-        )
-        return known_checkpoint, segments
-
-    def _row(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        known: KnownCheckpoint,
-        *,
-        segments: Sequence[Segment],
-        blobs: Blobs,
-        fork: bool,
-    ) -> CheckpointRow:
-        key, ns, parent_id = _address(config)
-        body = Body(
-            v=checkpoint["v"],
-            ts=checkpoint["ts"],
-            channel_versions=checkpoint["channel_versions"],
-            versions_seen=checkpoint["versions_seen"],
-            updated_channels=checkpoint.get("updated_channels"),
-            nodes=dict(known.nodes),
-        )
-        kept = stored_metadata(config, metadata)
-        run_id = kept.get("run_id")
-        return CheckpointRow(
-            thread_key=key,
-            thread_id=str(config["configurable"]["thread_id"]),
-            ns=ns,
-            checkpoint_id=known.checkpoint_id,
-            parent_id=cast("UUID | None", parent_id),
-            fork=fork,
-            # With `exit`, a subgraph's checkpoint is stored before the root's.
-            opens=not ns or config["configurable"].get(_DURABILITY) == "exit",
-            generation=known.generation,
-            run_id=run_id if isinstance(run_id, str) else None,
-            metadata=encode_metadata(kept),
-            body=body.pack(),
-            fence=self._fence,
-            segments=segments,
-            blobs=blobs,
-        )
-
-    def _writes_rows(
-        self,
-        key: bytes,
-        ns: str,
-        checkpoint_id: UUID,
-        writes: Sequence[tuple[str, Any]],
-        *,
-        task_id: str,
-        task_path: str,
-    ) -> list[WritesRow]:
-        """One row for a task's output, one for each of LangGraph's special channels."""
-        grouped: dict[int, list[tuple[str, Any]]] = {}
-        for channel, value in writes:
-            grouped.setdefault(WRITES_IDX_MAP.get(channel, 0), []).append((channel, value))
-        rows: list[WritesRow] = []
-        for idx, own in grouped.items():
-            blobs: Blobs = {}
-            nodes = [
-                [channel, node_of(self._codec, value, path=f"write to {channel}", blobs=blobs)]
-                for channel, value in own
-            ]
-            rows.append(
-                WritesRow(
-                    thread_key=key, ns=ns, checkpoint_id=checkpoint_id, task_id=task_bytes(task_id), idx=idx,
-                    count=len(nodes), task_path=task_path, body=pack(nodes), fence=self._fence, blobs=blobs,
-                )  # fmt: skip
-            )
-        return rows
 
     # erasing and copying
 
@@ -474,63 +365,16 @@ class Checkpointer(SyncBridge):
                 await erasing.keep_latest(self._reader.pool, key)
 
 
-_NO_SUCH_ID = object()
-
-
-def _address(config: RunnableConfig) -> tuple[bytes, str, Any]:
-    """Return thread key, namespace, and the checkpoint id (None: the head; _NO_SUCH_ID: not a UUID)."""
-    configurable = config["configurable"]
-    wanted = configurable.get("checkpoint_id")
-    key = thread_key(str(configurable["thread_id"]))
-    return key, str(configurable.get("checkpoint_ns") or ""), _checkpoint_id(wanted)
-
-
-def _checkpoint_id(wanted: object) -> Any:
-    if not wanted:
-        return None
-    try:
-        return UUID(str(wanted))
-    except ValueError:
-        return _NO_SUCH_ID
-
-
-def _filters(config: RunnableConfig | None) -> tuple[bytes | None, str | None, Any]:
-    configurable = (config or {}).get("configurable") or {}
-    thread_id = configurable.get("thread_id")
-    ns = configurable.get("checkpoint_ns")
-    return (
-        None if thread_id is None else thread_key(str(thread_id)),
-        None if ns is None else str(ns),
-        _checkpoint_id(configurable.get("checkpoint_id")),
-    )
-
-
-def _unchanged(
-    channel: str, parent: KnownCheckpoint, versions: ChannelVersions, new_versions: ChannelVersions
-) -> bool:
-    return (
-        channel in parent.nodes
-        and channel not in new_versions
-        and parent.versions.get(channel) == versions.get(channel)
-    )
-
-
-def _is_fork(key: bytes, ns: str, parent_id: UUID | None, metadata: CheckpointMetadata) -> bool:
+def _is_fork(address: Address, metadata: CheckpointMetadata) -> bool:
     if metadata.get("source") == "fork":
         return True
-    return seen.may_fork(key, ns, parent_id)
+    return seen.may_fork(address.key, address.ns, address.checkpoint_id)
 
 
-def _config(thread_id: str, ns: str, checkpoint_id: UUID) -> RunnableConfig:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": str(checkpoint_id)}}
-
-
-def _tuple(
-    thread_id: str, stored: StoredCheckpoint, checkpoint: Checkpoint, pending: list[Any]
-) -> CheckpointTuple:
-    parent = None if stored.parent_id is None else _config(thread_id, stored.ns, stored.parent_id)
+def _tuple(thread_id: str, stored: StoredCheckpoint, checkpoint: Checkpoint, pending: list[Any]) -> CheckpointTuple:
+    parent = None if stored.parent_id is None else config_of(thread_id, stored.ns, stored.parent_id)
     return CheckpointTuple(
-        config=_config(thread_id, stored.ns, stored.checkpoint_id),
+        config=config_of(thread_id, stored.ns, stored.checkpoint_id),
         checkpoint=checkpoint,
         metadata=cast("CheckpointMetadata", stored.metadata),
         parent_config=parent,

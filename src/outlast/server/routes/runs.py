@@ -46,7 +46,7 @@ class ConfigBody(_Body):
     recursion_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     # One wrong tag is told, not each of a million.
-    tags: Annotated[list[str], FailFast(), Field(max_length=100)] | None = None
+    tags: Annotated[list[str], FailFast(), Field(max_length=100)] = []
 
 
 class StartBody(_Body):

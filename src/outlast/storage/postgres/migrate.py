@@ -66,6 +66,8 @@ async def migrate(settings: DatabaseSettings) -> list[Migration]:
     """
     connection = await connect(settings, application_name="outlast-migrate")
     async with connection:
+        # Another process may be at a migration that takes long.
+        await connection.execute("SET statement_timeout = 0")
         await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
         try:
             await _prepare(connection, settings.schema_name)
@@ -108,6 +110,10 @@ async def _applied_if_any(connection: AsyncConnection[Any]) -> dict[int, tuple[s
 
 
 async def _prepare(connection: AsyncConnection[Any], schema: str) -> None:
+    cursor = await connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
+    if await cursor.fetchone() == (True,):
+        # IF NOT EXISTS asks for the right to create all the same, and a production role may not have it.
+        return
     await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migrations ("

@@ -9,8 +9,8 @@ open transaction and hold back vacuum for everyone.
 """
 
 import select
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -124,13 +124,9 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Borrow a connection in autocommit mode: each statement is its own transaction."""
-        try:
+        with as_unavailable():
             async with self._pool.connection() as connection:
                 yield connection
-        except CONNECTION_ERRORS as error:
-            if not is_transient(error):
-                raise
-            raise unavailable(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
@@ -143,6 +139,17 @@ class Pool:
         """Like `transaction`, with all statements sent in one go; read the cursors after the block."""
         async with self.connection() as connection, connection.pipeline(), connection.transaction():
             yield connection
+
+
+@contextmanager
+def as_unavailable() -> Generator[None]:
+    """Turn a lost connection into DatabaseUnavailable; what a statement's own data causes stays what it is."""
+    try:
+        yield
+    except CONNECTION_ERRORS as error:
+        if not is_transient(error):
+            raise
+        raise unavailable(error) from error
 
 
 def is_transient(error: BaseException) -> bool:

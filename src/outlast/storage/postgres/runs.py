@@ -10,13 +10,13 @@ from uuid import UUID
 
 import orjson
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
 from outlast.errors import Conflict, LeaseLost, NotFound, ThreadQuarantined
 from outlast.storage.postgres.checkpoints import thread_key
-from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.jsonb import jsonb
+from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
 from outlast.telemetry import emit
 
@@ -52,7 +52,8 @@ class RunStore:
             cursor = await connection.execute(_SQL.enqueue, _new_run_parameters(run, thread))
             row = cast("tuple[str]", await cursor.fetchone())
             emit("run.enqueue.before_commit", run_id=run.id)
-        emit("run.enqueued", run_id=run.id)
+        with as_unavailable():
+            emit("run.enqueued", run_id=run.id)
         return run.id, RunStatus(row[0])
 
     # the owner's side
@@ -63,8 +64,8 @@ class RunStore:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.claim, parameters, binary=True)
             claimed = [_claimed(row) for row in await cursor.fetchall()]
-        if claimed:
-            emit("run.claimed", runs=len(claimed))
+            if claimed:
+                emit("run.claimed", runs=len(claimed))
         return claimed
 
     async def claimed(self, run_id: UUID, epoch: int) -> ClaimedRun | None:
@@ -87,10 +88,11 @@ class RunStore:
             row = await cursor.fetchone()
         return row[0] if row else None
 
-    async def settle(self, run: ClaimedRun, settlement: Settlement) -> bool:
-        """Store how an attempt ended; True when another run of the thread became ready by it.
+    async def settle(self, run: ClaimedRun, settlement: Settlement) -> tuple[RunStatus, bool]:
+        """Store how an attempt ended; return the run's status, and whether another run of the thread became ready.
 
-        Safe to repeat: settling an attempt twice changes nothing. Raises LeaseLost when the run has another owner.
+        The status is `cancelled` instead of `queued` or `waiting` when that was asked for meanwhile. Safe to repeat:
+        settling an attempt twice changes nothing. Raises LeaseLost when the run has another owner.
         """
         thread = {"thread_key": UUID(bytes=run.thread_key)}
         # Three statements, since the last one needs a snapshot taken under the thread's lock; one round trip.
@@ -99,17 +101,20 @@ class RunStore:
             settled = await connection.execute(_SQL.settle, _settlement_parameters(run, settlement))
             unblocked = await connection.execute(_SQL.unblock, thread)
             emit("run.settle.before_commit", run_id=run.id)
-        if await settled.fetchone() is None and not await self._is_settled(run, settlement):
+        row = await settled.fetchone() or await self._is_settled(run, settlement)
+        if row is None:
             emit("run.lease_lost", run_id=run.id)
             raise LeaseLost(run_id=str(run.id), epoch=run.epoch)
-        emit("run.settled", run_id=run.id, status=settlement.status)
-        return await unblocked.fetchone() is not None
+        status = RunStatus(row[0])
+        with as_unavailable():
+            emit("run.settled", run_id=run.id, status=status)
+        return status, await unblocked.fetchone() is not None
 
-    async def _is_settled(self, run: ClaimedRun, settlement: Settlement) -> bool:
+    async def _is_settled(self, run: ClaimedRun, settlement: Settlement) -> tuple[Any, ...] | None:
         parameters = {"id": run.id, "epoch": run.epoch, "status": settlement.status}
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.is_settled, parameters)
-            return await cursor.fetchone() is not None
+            return await cursor.fetchone()
 
     async def save_progress(self, run_id: UUID, epoch: int, *, completed: int, total: int) -> None:
         """Store a run's progress; raises LeaseLost when it has another owner."""
@@ -298,8 +303,8 @@ def _new_run_parameters(run: NewRun, thread: bytes) -> dict[str, Any]:
         "max_attempts": run.max_attempts,
         "timeout_seconds": run.timeout_seconds,
         "input": orjson.dumps(run.input),
-        "config": Jsonb(dict(run.config)),
-        "metadata": Jsonb(dict(run.metadata)),
+        "config": jsonb(dict(run.config)),
+        "metadata": jsonb(dict(run.metadata)),
     }
 
 
@@ -312,7 +317,7 @@ def _settlement_parameters(run: ClaimedRun, settlement: Settlement) -> dict[str,
         "errors": settlement.errors,
         "delay": settlement.delay.total_seconds(),
         "output": None if settlement.output is None else orjson.dumps(settlement.output),
-        "interrupts": None if interrupts is None else Jsonb([dict(interrupt) for interrupt in interrupts]),
+        "interrupts": None if interrupts is None else jsonb([dict(interrupt) for interrupt in interrupts]),
         "waiting_at": settlement.waiting_at,
         "error_code": settlement.error_code,
         "error_message": settlement.error_message,

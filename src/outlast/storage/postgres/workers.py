@@ -1,6 +1,6 @@
 """Workers in the database: who lives, who is dead, and what the dead left behind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -78,6 +78,11 @@ class WorkerStore:
     async def release(self, worker_id: UUID) -> list[UUID]:
         """Hand back all runs of a worker whose tasks have really ended; no attempt is counted."""
         return [row[0] for row in await self._fetch(_SQL.release, {"id": worker_id})]
+
+    async def give_back_unknown(self, worker_id: UUID, known: Mapping[UUID, int]) -> list[UUID]:
+        """Hand back the runs of a living worker that it does not know of; `known` are its runs with their epochs."""
+        parameters = {"id": worker_id, "known": list(known), "epochs": list(known.values())}
+        return [row[0] for row in await self._fetch(_SQL.give_back_unknown, parameters)]
 
     async def declare_dead(self, *, lease: timedelta, grace: timedelta) -> list[tuple[UUID, int, str]]:
         """Mark workers that are gone; return (id, pid, host) of each."""

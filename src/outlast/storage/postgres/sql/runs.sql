@@ -48,6 +48,7 @@ WITH due AS MATERIALIZED (
     WHERE status = 'queued'
       AND available_at <= now()
       AND crashes < %(max_crashes)s
+      AND cancel_requested_at IS NULL
       AND agent = ANY(%(agents)s)
       AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND state = 'live')
     ORDER BY priority DESC, available_at, id
@@ -73,7 +74,8 @@ ORDER BY c.priority DESC, c.available_at, c.id;
 -- name: claimed
 -- What `claim` answered, once more, for the process that executes one suspect run by itself.
 SELECT r.id, r.epoch, t.thread_id, r.thread_key, r.agent, d.input, d.config, d.metadata, r.errors, r.crashes,
-       r.max_attempts, r.timeout_seconds, d.graph_version, d.answer, d.waiting_at
+       r.max_attempts, r.timeout_seconds, d.answer, d.waiting_at,
+       EXISTS (SELECT FROM checkpoint_heads h WHERE h.thread_key = r.thread_key) AS has_state
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -90,36 +92,41 @@ RETURNING crashes;
 -- name: next_due
 -- Seconds until the next queued run is due; NULL when the queue is empty.
 SELECT extract(epoch FROM min(available_at) - clock_timestamp())::float8
-FROM runs WHERE status = 'queued' AND agent = ANY(%(agents)s) AND crashes < %(max_crashes)s;
+FROM runs
+WHERE status = 'queued' AND agent = ANY(%(agents)s) AND crashes < %(max_crashes)s AND cancel_requested_at IS NULL;
 
 -- name: settle
 -- Accepted only from the owner. A status of its own epoch that is already there is the same settlement, whose
--- answer was lost.
+-- answer was lost. A run that was cancelled while it ran ends now, whatever it would wait for: nobody would ask again.
 WITH settled AS (
     UPDATE runs
-    SET status = %(status)s,
+    SET status = CASE WHEN cancel_requested_at IS NOT NULL AND %(status)s IN ('queued', 'waiting') THEN 'cancelled'
+                      ELSE %(status)s END,
         worker_id = NULL,
         errors = errors + %(errors)s,
         available_at = clock_timestamp() + make_interval(secs => %(delay)s),
-        ended_at = CASE WHEN %(status)s IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END
+        ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR %(status)s IN ('succeeded', 'failed', 'cancelled')
+                        THEN clock_timestamp() END
     WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running'
-    RETURNING id
+    RETURNING id, status
 )
 UPDATE run_details d
 SET output = coalesce(%(output)s, d.output),
-    interrupts = %(interrupts)s,
-    waiting_at = CASE WHEN %(status)s = 'waiting' THEN %(waiting_at)s
-                      WHEN %(status)s = 'queued' THEN d.waiting_at END,
+    interrupts = CASE WHEN settled.status = 'waiting' THEN %(interrupts)s::jsonb END,
+    waiting_at = CASE WHEN settled.status = 'waiting' THEN %(waiting_at)s
+                      WHEN settled.status = 'queued' THEN d.waiting_at END,
     -- An answer was given to one question; it must not be taken for the answer to the next.
-    answer = CASE WHEN %(status)s = 'queued' THEN d.answer END,
+    answer = CASE WHEN settled.status = 'queued' THEN d.answer END,
     error_code = %(error_code)s,
     error_message = %(error_message)s
 FROM settled
 WHERE d.run_id = settled.id
-RETURNING d.run_id;
+RETURNING settled.status;
 
 -- name: is_settled
-SELECT FROM runs WHERE id = %(id)s AND epoch = %(epoch)s AND status = %(status)s;
+SELECT status FROM runs
+WHERE id = %(id)s AND epoch = %(epoch)s
+  AND (status = %(status)s OR status = 'cancelled' AND %(status)s IN ('queued', 'waiting'));
 
 -- name: unblock
 -- Safe to run at any time: it does nothing while the thread has a front.
@@ -157,9 +164,12 @@ WHERE id = %(id)s AND status IN ('blocked', 'queued', 'running', 'waiting')
 RETURNING status, thread_key;
 
 -- name: force_cancelled
--- An owner that does not stop in time loses the run: the epoch rises, so nothing of it counts any more.
+-- An owner that does not stop in time loses the run: the epoch rises, so nothing of it counts any more. An owner that
+-- died or drained first has no grace: its run is queued, and nobody claims what was cancelled.
 SELECT id, thread_key, epoch FROM runs
-WHERE status = 'running' AND cancel_requested_at < clock_timestamp() - make_interval(secs => %(grace)s)
+WHERE cancel_requested_at IS NOT NULL
+  AND (status = 'queued'
+       OR status = 'running' AND cancel_requested_at < clock_timestamp() - make_interval(secs => %(grace)s))
 LIMIT 100;
 
 -- name: overdue

@@ -2,8 +2,10 @@
 -- the process is killed, its connection and its lock are gone at once.
 
 -- name: register
+-- Repeated after a lost answer it changes nothing.
 INSERT INTO workers (id, host, pid, concurrency, agents)
 VALUES (%(id)s, %(host)s, %(pid)s, %(concurrency)s, %(agents)s)
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()
 RETURNING lock_key;
 
 -- name: hold
@@ -31,6 +33,17 @@ WHERE id = %(id)s AND state IN ('live', 'draining');
 UPDATE runs SET status = 'queued', worker_id = NULL, epoch = epoch + 1, available_at = clock_timestamp()
 WHERE worker_id = %(id)s AND status = 'running'
 RETURNING id;
+
+-- name: give_back_unknown
+-- A claim whose answer was lost made runs this worker's that it never heard of; hand them back, without counting an
+-- attempt. What it knows is named with the epoch: an older one's execution is about to end.
+UPDATE runs r SET status = 'queued', worker_id = NULL, epoch = r.epoch + 1, available_at = clock_timestamp()
+WHERE r.worker_id = %(id)s AND r.status = 'running'
+  AND NOT EXISTS (
+    SELECT FROM unnest(%(known)s::uuid[], %(epochs)s::integer[]) AS k (id, epoch)
+    WHERE k.id = r.id AND k.epoch = r.epoch
+  )
+RETURNING r.id;
 
 -- name: declare_dead
 -- Dead is who was silent for a lease, or whose lock is gone and who did not say otherwise for `grace`. Right after the

@@ -1,0 +1,30 @@
+"""Values for `jsonb` columns, which hold everything that JSON holds but NUL."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import orjson
+from psycopg.types.json import Jsonb
+
+_NUL = b"\\u0000"
+
+
+def jsonb(value: Any) -> Jsonb:
+    """Return the parameter for a jsonb column; NUL is taken out, as PostgreSQL refuses the whole value for one."""
+    return Jsonb(value, dumps=_dumps)
+
+
+def _dumps(value: Any) -> bytes:
+    encoded = orjson.dumps(value)
+    return orjson.dumps(_without_nul(value)) if _NUL in encoded else encoded
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[str, Any]", value).items()
+        return {key.replace("\0", ""): _without_nul(inner) for key, inner in entries}
+    if isinstance(value, list | tuple):
+        return [_without_nul(inner) for inner in cast("list[Any]", value)]
+    return value
