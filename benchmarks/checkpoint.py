@@ -188,6 +188,7 @@ def main() -> int:
             results = report.run(compete(database, arguments, tick), loop=arguments.loop)
     for threads, slices in results.items():
         show(threads, slices)
+    report.console.print("[dim]CPU: of this process, without the server. Figures are medians of the rounds.[/dim]\n")
     return report.verdict(list(targets(results)), strict=arguments.strict)
 
 

@@ -45,6 +45,7 @@ class Growth:
         return self.bytes_on_disk[turns] / text_bytes(turns)
 
     def late_mean(self) -> float:
+        """Return the mean of the last turns, where the thread is long."""
         return mean(self.milliseconds[-LATE_TURNS:])
 
 
@@ -107,7 +108,7 @@ def show(growths: Growths) -> None:
     own, peer = growths[savers.OUTLAST], growths[savers.LANGGRAPH]
     report.table(
         "Bytes on disk for each byte of text",
-        ["turns", "text", *(f"{name}" for name in growths), "factor"],
+        ["turns", "text", *growths, "factor"],
         [
             [
                 str(turns),
@@ -125,7 +126,8 @@ def show(growths: Growths) -> None:
     report.bars(f"Median of the time of a turn, in blocks of {BLOCK}", blocks, unit="ms")
     means = ", ".join(f"{name} {report.figure(growth.late_mean())} ms" for name, growth in growths.items())
     factor = report.figure(peer.late_mean() / own.late_mean())
-    report.console.print(f"\nMean of the last {LATE_TURNS} turns: {means}, a factor of [bold]{factor}[/bold]\n")
+    late = min(LATE_TURNS, len(own.milliseconds))
+    report.console.print(f"\nMean of the last {late} turns: {means}, a factor of [bold]{factor}[/bold]\n")
 
 
 def targets(growths: Growths) -> Iterator[report.Target]:
@@ -153,7 +155,10 @@ def parse() -> argparse.Namespace:
         "--restart", action="store_true", help=f"open the savers anew every {TURNS_IN_A_ROW} turns: caches are cold"
     )
     parser.add_argument("--connections", type=int, default=8, help="AsyncPostgresSaver's pool (%(default)s)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.turns < BLOCK:
+        parser.error(f"--turns must be at least {BLOCK}")
+    return arguments
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ import psutil
 import uvloop
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -65,7 +66,7 @@ def heading(title: str, facts: Mapping[str, str]) -> None:
     console.print(f"[bold]{title}[/bold]")
     grid = Table.grid(padding=(0, 2))
     for name, fact in {"machine": machine(), **facts, "command": command()}.items():
-        grid.add_row(f"[dim]{name}[/dim]", fact)
+        grid.add_row(f"[dim]{name}[/dim]", escape(fact))
     console.print(grid)
     busy = psutil.cpu_percent(interval=0.5)
     if busy > _IDLE_PERCENT:

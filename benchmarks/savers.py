@@ -63,7 +63,9 @@ class Database:
         if tables := self._tables(saver):
             self._admin.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.SQL(", ").join(tables)))
         # A managed server may not allow it: then everybody pays.
-        if self._value("SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')"):
+        if self._value(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' AND pg_has_role(oid, 'USAGE'))"
+        ):
             self._admin.execute("CHECKPOINT")
 
     def size(self, saver: str) -> int:

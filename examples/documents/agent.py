@@ -43,11 +43,15 @@ async def documents(given: dict[str, Any]) -> dict[str, Any]:
 @task
 async def choose(count: int) -> list[str]:
     """Pick the documents. A task, so that the batch keeps its list even if Python is upgraded while it runs."""
+    return (await asyncio.to_thread(modules))[:count]
+
+
+def modules() -> list[str]:
+    """List the library's modules, always in the same order."""
     library = Path(sysconfig.get_path("stdlib"))
-    modules = [*sorted(library.glob("[a-z]*.py")), *sorted(library.glob("[a-z]*/[a-z]*.py"))]
+    found = [*sorted(library.glob("[a-z]*.py")), *sorted(library.glob("[a-z]*/[a-z]*.py"))]
     elsewhere = {"site-packages", "dist-packages", "test"}
-    names = [str(path.relative_to(library)) for path in modules if path.parent.name not in elsewhere]
-    return names[:count]
+    return [str(path.relative_to(library)) for path in found if path.parent.name not in elsewhere]
 
 
 @task

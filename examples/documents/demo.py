@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Kill a worker half way through a batch, and count what is lost: nothing. `make demo`, or `python demo.py`.
 
 How "read twice" is counted, without believing what Outlast says of itself:
@@ -186,7 +185,7 @@ async def saved_documents(database_url: str, thread_id: str) -> set[str]:
 
 @contextmanager
 def started(*, with_model: bool) -> Iterator[Outlast]:
-    """Run `outlast dev` on a copy of this folder, so that each demonstration begins with nothing; stop it at the end."""
+    """Run `outlast dev` on a copy of this folder, so that nothing of another demonstration is there; then stop it."""
     project = Path(tempfile.mkdtemp(prefix="outlast-demo-"))
     for name in ("agent.py", "outlast.toml"):
         shutil.copy(HERE / name, project)
@@ -296,7 +295,9 @@ def until(condition: Callable[[], T], what: str, seconds: float = 60, *, every: 
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Kill a worker half way through a batch of documents, and see it go on.")
+    parser = argparse.ArgumentParser(
+        description="Kill a worker half way through a batch of documents, and see it go on."
+    )
     parser.add_argument("--count", type=int, default=100, help="documents in the batch (default 100)")
     parser.add_argument("--model", action="store_true", help=f"use {' or '.join(KEYS)}: one call for each document")
     options = parser.parse_args()

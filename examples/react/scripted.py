@@ -52,6 +52,8 @@ def _calls(question: str) -> list[ToolCall]:
     if len(dates) > 1:
         calls.append(("days_between", {"first": dates[0], "second": dates[1]}))
     without_dates = re.sub(_DATE, "", question)
-    calls += [("calculate", {"expression": found}) for found in re.findall(_SUM, without_dates) if re.search(r"\D", found)]
+    calls += [
+        ("calculate", {"expression": found}) for found in re.findall(_SUM, without_dates) if re.search(r"\D", found)
+    ]
     calls += [("read_example", {"path": found}) for found in re.findall(r"\b[\w/]+\.(?:json|toml|md|py)\b", question)]
     return [ToolCall(name=name, args=args, id=f"call-{number}") for number, (name, args) in enumerate(calls, 1)]

@@ -1,8 +1,8 @@
 """A support conversation: triage -> faq | order | human -> tone.
 
-What must not be answered by a machine alone (money back, anger, anything it does not understand) becomes a question to a
-colleague: `interrupt()` ends the run's turn, the run waits in the database for minutes or days, and goes on with the
-answer in whatever process. Without a model the rules below decide and write; with a key in the environment a model does.
+What must not be answered by a machine alone (money back, anger, anything it does not understand) becomes a question to
+a colleague: `interrupt()` ends the run's turn, the run waits in the database for minutes or days, and goes on with the
+answer in whatever process. Without a model the rules below decide and write; with a key in the environment one does.
 """
 
 import json

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
 from waiting import wait_until
 
 OUTLAST = (sys.executable, "-m", "outlast")

@@ -3,6 +3,7 @@
 import json
 import math
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -96,7 +97,7 @@ async def test_any_message_is_refused_or_replied_to(api, message: str, user: str
         b'{"agent":"echo","input":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
         b'{"agent":"echo","input":' + b"[" * 2_000_000,
         b'{"agent":"echo","input":"' + b"x" * 10_000_000 + b'"}',
-        b'{"agent":"echo","input":[' + b"[]," * 300_000 + b"[]]}",
+        b'{"agent":"echo","input":[' + b"[]," * 100_000 + b"[]]}",
         b'{"agent":"echo","metadata":{"\\u0000":"\\u0000"},"config":{"configurable":{"\\u0000":1}},"input":"\\u0000"}',
         b"\xef\xbb\xbf{}",
         b'{"agent":"echo","input":1}garbage',
@@ -105,6 +106,14 @@ async def test_any_message_is_refused_or_replied_to(api, message: str, user: str
 )
 async def test_known_poison(api, content: bytes) -> None:
     await check(api, "/agent/start", content)
+
+
+@pytest.mark.parametrize("number", [2**70, -(2**70), 1e308, 5e-324, 2**63, 2**64 - 1])
+async def test_a_large_number_comes_back_from_every_column(api, number) -> None:
+    body = json.dumps({"agent": "ask", "input": number, "metadata": {"n": number}})
+    asked = (await api.http.post("/agent/run?wait=10", content=body, headers=JSON)).json()
+    run = await api.runtime.queue.store.get(UUID(asked["task_id"]))
+    assert asked["interrupts"][0]["value"] == run.metadata["n"] == pytest.approx(number)
 
 
 async def test_half_a_pair_is_replaced_and_nothing_else_is_touched(api) -> None:

@@ -4,6 +4,7 @@ The input goes to the graph as it came, NUL included: it is stored as bytes. Met
 stored, as PostgreSQL's JSON holds none.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +15,10 @@ from outlast.admission.request import Check, RunRequest
 from outlast.errors import InvalidInput
 
 _LONGEST_PATH = 200
+_MOST_LOOKED_AT = 10_000
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 #: A value's place in its parent's: spelled out only when it is refused.
 _Place = tuple["_Place | None", str]
@@ -44,8 +49,9 @@ def check_value(value: Any, limits: PayloadLimits, *, field: str) -> None:
     try:
         encoded = orjson.dumps(value)
     except orjson.JSONEncodeError as error:
-        _check_depth(value, limits, field)
-        msg = f"{field} is not JSON: {error}"
+        # orjson's own limit of depth is 254 when it writes, 1024 when it reads.
+        deep = "recursion" in str(error).lower()
+        msg = _too_deep_at(value, limits.max_depth, field) if deep else f"{field} is not JSON: {error}"
         raise InvalidInput(msg, field=field) from error
     if len(encoded) > limits.max_bytes:
         msg = (
@@ -53,20 +59,35 @@ def check_value(value: Any, limits: PayloadLimits, *, field: str) -> None:
             "Keep large data elsewhere and send its address."
         )
         raise InvalidInput(msg, field=field)
+    if _too_deep(encoded, limits.max_depth):
+        raise InvalidInput(_too_deep_at(value, limits.max_depth, field), field=field)
+
+
+def _too_deep(encoded: bytes, max_depth: int) -> bool:
+    """Count levels without a Python loop over the value: it may have millions of containers."""
     # Too few brackets to be deep: nearly every request stops here.
-    if encoded.count(b"[") + encoded.count(b"{") > limits.max_depth:
-        _check_depth(value, limits, field)
+    if encoded.count(b"[") + encoded.count(b"{") <= max_depth:
+        return False
+    brackets = _STRING.sub(b"", encoded).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(max_depth):
+        # Each round takes the innermost pairs away: one level.
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+    return True
 
 
-def _check_depth(value: Any, limits: PayloadLimits, field: str) -> None:
-    # Not recursive: what is too deep to store may be too deep to call into as well.
+def _too_deep_at(value: Any, max_depth: int, field: str) -> str:
+    """Find a place to name, if that does not take long. Not recursive: the value may be too deep for that."""
     waiting: list[tuple[Any, int, _Place]] = [(value, 1, (None, field))]
-    while waiting:
+    for _ in range(_MOST_LOOKED_AT):
+        if not waiting:
+            break
         outer, depth, place = waiting.pop()
-        if depth > limits.max_depth:
-            msg = f"{_spelled(place)} is nested deeper than {limits.max_depth} levels"
-            raise InvalidInput(msg, field=field)
+        if depth > max_depth:
+            return f"{_spelled(place)} is nested deeper than {max_depth} levels"
         waiting += [(inner, depth + 1, (place, key)) for key, inner in _containers(outer)]
+    return f"{field} is nested deeper than {max_depth} levels"
 
 
 def _spelled(place: "_Place | None") -> str:

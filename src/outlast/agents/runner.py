@@ -99,8 +99,9 @@ def _resumption(answer: Any, head: CheckpointTuple) -> Any:
     if not asked:
         # A breakpoint asks nothing; an answer kept for it would be taken for that to the next question.
         return None
-    by_id = isinstance(answer, dict) and bool(asked & cast("dict[str, Any]", answer).keys())
-    return Command(resume=answer if by_id or len(asked) > 1 else {asked.pop(): answer})
+    by_id = isinstance(answer, dict) and not asked.isdisjoint(cast("dict[str, Any]", answer))
+    addressed: Any = answer if by_id or len(asked) > 1 else {asked.pop(): answer}
+    return Command(resume=addressed)
 
 
 def _resumes(given: object) -> bool:

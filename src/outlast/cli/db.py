@@ -1,5 +1,8 @@
 """`outlast db`: the schema, and where the database is."""
 
+# The backspaces in docstrings tell click to leave a paragraph's lines alone.
+# ruff: noqa: D301
+
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +38,9 @@ def migrate() -> None:
 
 @app.command()
 def status() -> None:
-    """Show which migrations the database has; exits with 1 when some are missing.
+    """Show which migrations the database has.
+
+    Exits with 1 when some are missing.
 
     \b
     Examples:
@@ -55,10 +60,10 @@ def status() -> None:
 
 @app.command()
 def url() -> None:
-    """Print the database's URL, for psql and the like. It holds the password: keep it out of logs and tickets.
+    """Print the database's URL, for psql and the like.
 
-    Without DATABASE_URL it is the project's private server, which runs only while something of Outlast does: keep
-    `outlast dev` running meanwhile.
+    It holds the password: keep it out of logs and tickets. Without DATABASE_URL it is the project's private server,
+    which runs only while something of Outlast does: keep `outlast dev` running meanwhile.
 
     \b
     Examples:

@@ -10,21 +10,20 @@ from rich.markup import escape
 from outlast import __version__
 from outlast.agents.project import Project
 from outlast.agents.registry import Registry
-from outlast.cli import session
+from outlast.cli import logs, session
 from outlast.cli.fleet import Fleet
 from outlast.cli.processes import start_child, stop_signals
 from outlast.cli.serving import check_port, serve_until
-from outlast.cli.session import Arguments
 from outlast.domain.run import RunStatus
 from outlast.errors import DatabaseUnavailable
 from outlast.runtime import Runtime
+from outlast.settings import Settings
 from outlast.storage.postgres.migrate import migrate
 
 
-async def develop(arguments: Arguments, *, workers: int) -> None:
+async def develop(project: Project, settings: Settings, *, workers: int) -> None:
     """Run everything until the first signal, then stop it in order."""
-    project = session.read_project()
-    settings = session.read_settings(project, arguments)
+    logs.configure()
     check_port(settings.server)
     await _check_agents(project)
     async with session.database(settings, project.root) as complete:

@@ -1,5 +1,6 @@
 """The queue without a server: what `outlast runs` works on."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -8,7 +9,7 @@ from outlast.cli.session import database, project_or_database
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.settings import Settings
-from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.pool import Pool, connect
 from outlast.storage.postgres.runs import RunStore
 
 T = TypeVar("T")
@@ -21,7 +22,14 @@ def call(action: Callable[[RunQueue, Settings], Awaitable[T]]) -> T:
 
 async def _call(action: Callable[[RunQueue, Settings], Awaitable[T]]) -> T:
     project, settings = project_or_database()
-    async with database(settings, project.root) as complete, Wakeup(complete.database).running() as wakeup:
+    # The error says it all; the pool would say it again for every try.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+    async with (
+        database(settings, project.root) as complete,
+        # A pool tries for seconds; a person wants to know at once that there is no server.
+        await connect(complete.database, application_name="outlast-cli"),
+        Wakeup(complete.database).running() as wakeup,
+    ):
         pool = Pool(complete.database, application_name="outlast-cli", size=2)
         await pool.open()
         try:

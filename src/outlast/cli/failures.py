@@ -27,3 +27,11 @@ EXIT_CODES: Final[dict[type[OutlastError], int]] = {
 def exit_code(error: OutlastError) -> int:
     """Return the status of the nearest class in the table."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def message(error: OutlastError) -> str:
+    """Return what a person reads. Who runs commands may know which server refused, other than a client of the API."""
+    if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None:
+        # libpq names host and port, never the password.
+        return f"{error}\n  {error.__cause__}"
+    return str(error)

@@ -16,7 +16,7 @@ _LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 class Fleet:
-    """Keeps `size` workers alive from `start` to `stop`; `bury` learns of a dead one and returns what runs it leaves."""
+    """Keeps `size` workers alive from `start` to `stop`; `bury` learns of a dead one and counts the runs it leaves."""
 
     def __init__(
         self,

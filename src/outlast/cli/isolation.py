@@ -21,6 +21,7 @@ from uuid import UUID
 
 from langgraph.runtime import RunControl
 
+from outlast.cli import logs
 from outlast.cli.processes import start_child
 from outlast.cli.session import read_project, read_settings
 from outlast.domain.outcome import Settlement
@@ -78,7 +79,8 @@ class Isolation:
 
 
 async def isolated_run(run_id: UUID, epoch: int, root: Path) -> None:
-    """The child's side: execute one run that the parent's worker owns. Raises OutlastError before it begins, never after."""
+    """Be the child: execute one run that the parent's worker owns. Raises OutlastError only before it begins."""
+    logs.configure()
     project = read_project(root)
     settings = read_settings(project, {})
     # What a suspect run allocates without end must not take the machine.
@@ -130,7 +132,7 @@ def _signal(child: Process, number: signal.Signals) -> None:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat until the database answers: a run that stays unaccounted for would be `running` as long as its worker lives."""
+    """Repeat until the database answers: a run that nobody accounts for stays `running` as long as its worker lives."""
     delay = 0.1
     while True:
         try:

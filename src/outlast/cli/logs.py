@@ -3,6 +3,7 @@
 A listener of telemetry like any other; checkpoints and heartbeats are for metrics, not for logs.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -12,31 +13,43 @@ import structlog
 
 from outlast import telemetry
 
-_SHOWN: Final[Mapping[str, tuple[str, str]]] = {
-    "worker.started": ("info", "worker started"),
-    "worker.draining": ("info", "worker stops: steps in progress may end"),
-    "worker.stopped": ("info", "worker stopped, its runs are handed back"),
-    "worker.fenced": ("error", "worker could not renew its lease in time and gives up its runs"),
-    "recovery.reaped": ("warning", "runs of a dead worker go on"),
-    "run.settled": ("warning", "run failed; `outlast runs show ID` says why"),
-    "loop.failed": ("warning", "a background loop failed and goes on"),
+_SHOWN: Final[Mapping[str, tuple[int, str]]] = {
+    "worker.started": (logging.INFO, "worker started"),
+    "worker.draining": (logging.INFO, "worker stops: steps in progress may end"),
+    "worker.stopped": (logging.INFO, "worker stopped, its runs are handed back"),
+    "worker.fenced": (logging.ERROR, "worker could not renew its lease in time and gives up its runs"),
+    "recovery.reaped": (logging.WARNING, "runs of a dead worker go on"),
+    "run.settled": (logging.WARNING, "run failed; `outlast runs show ID` says why"),
+    "loop.failed": (logging.WARNING, "a background loop failed and goes on"),
 }
 _REPEAT_SECONDS: Final = 10.0
 
 
 def configure() -> None:
-    """Log from now on."""
+    """Log from now on, what libraries have to say included."""
     person = sys.stderr.isatty()
-    renderer = (
-        structlog.dev.ConsoleRenderer(pad_event_to=0, pad_level=False) if person else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
+    stamped: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
         processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
-            renderer,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *([] if person else [structlog.processors.format_exc_info]),
+            structlog.dev.ConsoleRenderer(pad_event_to=0, pad_level=False)
+            if person
+            else structlog.processors.JSONRenderer(default=str),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        foreign_pre_chain=stamped,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("outlast").setLevel(logging.INFO)
+    structlog.configure(
+        processors=[*stamped, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
     )
     telemetry.subscribe(_Log())
 
@@ -45,14 +58,14 @@ class _Log:
     """Writes what matters; called from any thread."""
 
     def __init__(self) -> None:
-        self._logger: Any = structlog.get_logger()
+        self._logger: Any = structlog.stdlib.get_logger("outlast")
         # loop -> when it was last shown, and how often it failed since
         self._repeats: dict[str, tuple[float, int]] = {}
 
     def __call__(self, point: str, fields: Mapping[str, Any]) -> None:
         if point not in _SHOWN or (point == "run.settled" and fields["status"] != "failed"):
             return
-        shown = {name: _plain(value) for name, value in fields.items()}
+        shown: dict[str, object] = {name: _plain(value) for name, value in fields.items()}
         if point == "loop.failed":
             repeated = self._repeated(str(fields.get("loop")))
             if repeated is None:
@@ -60,7 +73,7 @@ class _Log:
             if repeated:
                 shown["more_since_last_line"] = repeated
         level, text = _SHOWN[point]
-        self._logger.log(_LEVELS[level], text, event_name=point, **shown)
+        self._logger.log(level, text, point=point, **shown)
 
     def _repeated(self, loop: str) -> int | None:
         """Return how often it failed unseen since its last line; None while the last line is still fresh."""
@@ -73,8 +86,5 @@ class _Log:
         return unseen
 
 
-_LEVELS: Final = {"info": 20, "warning": 30, "error": 40}
-
-
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | list | None) else str(value)

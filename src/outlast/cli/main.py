@@ -1,5 +1,8 @@
 """The command `outlast`. Whatever is heavy is imported by the command that needs it."""
 
+# The backspaces in docstrings tell click to leave a paragraph's lines alone.
+# ruff: noqa: D301
+
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +13,19 @@ from typer.core import TyperGroup
 
 from outlast import __version__
 from outlast.cli import db, runs
-from outlast.cli.failures import exit_code
+from outlast.cli.failures import exit_code, message
 from outlast.errors import OutlastError
 
 Host = Annotated[str | None, typer.Option(help="Listen on this address.  [default: 127.0.0.1]", show_default=False)]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Listen here; 0 picks a free one.  [default: 8123]")]
-Concurrency = Annotated[int | None, typer.Option(min=1, max=1000, help="Runs at the same time in a worker.  [default: 32]")]
+Concurrency = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Runs at the same time in a worker.  [default: 32]")
+]
 Parent = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
+
+
+# The imports of a command are its own: `outlast --help` has to be quick.
+# ruff: noqa: PLC0415
 
 
 class _Commands(TyperGroup):
@@ -27,7 +36,7 @@ class _Commands(TyperGroup):
         except OutlastError as error:
             if ctx.params["debug"]:
                 raise
-            typer.echo(f"outlast: {error}", err=True)
+            typer.echo(f"outlast: {message(error)}", err=True)
             raise typer.Exit(exit_code(error)) from error
 
 
@@ -52,8 +61,10 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - how typer calls it
 @app.callback()
 def _outlast(
     *,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,  # noqa: ARG001
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run AI agents so that they outlast crashes, outages and deploys.
 
@@ -94,21 +105,21 @@ def dev(
 
     Next: start a run with the curl line it prints, then `outlast runs list`.
     """
-    from outlast.cli import logs, processes  # noqa: PLC0415
-    from outlast.cli.dev import develop  # noqa: PLC0415 - loads LangGraph
+    from outlast.cli import processes, session
 
-    if parent is not None:
-        processes.end_with_parent(parent)
-    logs.configure()
-    processes.run(develop(_arguments(host=host, port=port, concurrency=concurrency), workers=workers))
+    processes.end_with_parent(parent)
+    project, settings = session.read(_arguments(host=host, port=port, concurrency=concurrency))
+    from outlast.cli.dev import develop
+
+    processes.run(develop(project, settings, workers=workers))
 
 
 @app.command()
 def serve(*, host: Host = None, port: Port = None) -> None:
     """Serve the HTTP API, and nothing else.
 
-    Runs are executed by `outlast worker`. Start as many as you like, on any machine that reaches the database. They share nothing but the database, so any of
-    them can answer for any run. SIGTERM lets requests in progress end.
+    Runs are executed by `outlast worker`. Start as many as you like, on any machine that reaches the database. They
+    share nothing but the database, so any of them can answer for any run. SIGTERM lets requests in progress end.
 
     \b
     Examples:
@@ -117,11 +128,12 @@ def serve(*, host: Host = None, port: Port = None) -> None:
 
     Next: GET /health says whether database, schema and a worker are there.
     """
-    from outlast.cli import logs, processes  # noqa: PLC0415
-    from outlast.cli.serving import serve as serve_api  # noqa: PLC0415 - loads LangGraph and FastAPI
+    from outlast.cli import processes, session
 
-    logs.configure()
-    processes.run(serve_api(_arguments(host=host, port=port), ready=lambda url: typer.echo(f"API: {url}")))
+    project, settings = session.read(_arguments(host=host, port=port))
+    from outlast.cli.serving import serve as serve_api
+
+    processes.run(serve_api(project, settings, ready=lambda url: typer.echo(f"API: {url}")))
 
 
 @app.command()
@@ -139,13 +151,13 @@ def worker(*, concurrency: Concurrency = None, parent: Parent = None) -> None:
 
     Next: `outlast runs list --status running` shows what it does.
     """
-    from outlast.cli import logs, processes  # noqa: PLC0415
-    from outlast.cli.working import work  # noqa: PLC0415 - loads LangGraph
+    from outlast.cli import processes, session
 
-    if parent is not None:
-        processes.end_with_parent(parent)
-    logs.configure()
-    processes.run(work(_arguments(concurrency=concurrency), has_parent=parent is not None))
+    processes.end_with_parent(parent)
+    project, settings = session.read(_arguments(concurrency=concurrency))
+    from outlast.cli.working import work
+
+    processes.run(work(project, settings, has_parent=parent is not None))
 
 
 @app.command("isolated-run", hidden=True)
@@ -157,14 +169,13 @@ def isolated_run(
     parent: Annotated[int, typer.Option()],
 ) -> None:
     """Execute one run for the worker that owns it; started by the worker."""
-    from outlast.cli import isolation, logs, processes  # noqa: PLC0415
+    from outlast.cli import isolation, processes
 
     processes.end_with_parent(parent)
-    logs.configure()
     try:
         processes.run(isolation.isolated_run(run_id, epoch, project))
     except OutlastError as error:
-        typer.echo(f"outlast: run {run_id} could not be started: {error}", err=True)
+        typer.echo(f"outlast: run {run_id} could not be started: {message(error)}", err=True)
         sys.exit(isolation.NOT_STARTED)
 
 

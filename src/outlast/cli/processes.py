@@ -39,11 +39,13 @@ async def start_child(settings: Settings, *arguments: str) -> Process:
     )
 
 
-def end_with_parent(pid: int) -> None:
-    """Have the kernel kill this process as soon as its parent has gone, however it went.
+def end_with_parent(pid: int | None) -> None:
+    """Have the kernel kill this process as soon as its parent has gone, however it went; nothing without a pid.
 
     The kernel's own signal rather than a pipe watched by a thread: it also reaches a process whose threads all hang.
     """
+    if pid is None:
+        return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != pid:
         # It went before we could ask.

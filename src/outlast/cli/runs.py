@@ -1,5 +1,8 @@
 """`outlast runs`: look at runs and decide about them, straight in the database; no server has to run."""
 
+# The backspaces in docstrings tell click to leave a paragraph's lines alone.
+# ruff: noqa: D301
+
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
@@ -114,7 +117,8 @@ def answer(
 ) -> None:
     """Answer a run that waits for a person.
 
-    The value is what `interrupt()` returns in the graph. The first answer counts; a second one is refused. The run goes on where it asked, also if it asked days ago.
+    The value is what `interrupt()` returns in the graph. The first answer counts; a second one is refused. The run
+    goes on where it asked, also if it asked days ago.
 
     \b
     Examples:

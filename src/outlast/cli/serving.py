@@ -3,20 +3,18 @@
 import asyncio
 from collections.abc import Callable
 
-from outlast.cli import session
+from outlast.agents.project import Project
+from outlast.cli import logs, session
 from outlast.cli.processes import stop_signals
-from outlast.cli.session import Arguments
 from outlast.runtime import Runtime
 from outlast.server.app import serve as serve_api
 from outlast.server.listening import listen
-from outlast.settings import ServerSettings
+from outlast.settings import ServerSettings, Settings
 
 
-async def serve(arguments: Arguments, *, ready: Callable[[str], None]) -> None:
+async def serve(project: Project, settings: Settings, *, ready: Callable[[str], None]) -> None:
     """Serve the API until the first signal; `ready` gets its URL."""
-    project = session.read_project()
-    settings = session.read_settings(project, arguments)
-    session.arm_faults(settings)
+    logs.configure()
     check_port(settings.server)
     async with (
         session.database(settings, project.root) as complete,

@@ -1,7 +1,7 @@
 """What most commands begin with: the project of this directory, its settings, its database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ def read_project(root: Path | None = None) -> Project:
     project = find_project(root or Path.cwd())
     settings_module.apply_environment(project.env)
     return project
+
+
+def read(arguments: Arguments) -> tuple[Project, Settings]:
+    """Return the project of the working directory and the settings of a process that runs it."""
+    project = read_project()
+    settings = read_settings(project, arguments)
+    arm_faults(settings)
+    return project, settings
 
 
 def read_settings(project: Project, arguments: Arguments) -> Settings:
@@ -43,7 +51,9 @@ def arm_faults(settings: Settings) -> None:
 def project_or_database() -> tuple[Project, Settings]:
     """Return project and settings of a command that needs no agents: outside of projects a database URL will do."""
     here = Path.cwd()
-    if not any((folder / name).is_file() for folder in (here, *here.parents) for name in (OUTLAST_FILE, LANGGRAPH_FILE)):
+    if not any(
+        (folder / name).is_file() for folder in (here, *here.parents) for name in (OUTLAST_FILE, LANGGRAPH_FILE)
+    ):
         settings = settings_module.load()
         if settings.database.url:
             return Project(root=here), settings
@@ -52,7 +62,7 @@ def project_or_database() -> tuple[Project, Settings]:
 
 
 @asynccontextmanager
-async def database(settings: Settings, root: Path) -> AsyncIterator[Settings]:
+async def database(settings: Settings, root: Path) -> AsyncGenerator[Settings]:
     """Provide settings that name a database: the configured one, or the project's private server.
 
     The private one's schema is brought up to date here: nobody else would.

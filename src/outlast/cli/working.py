@@ -1,18 +1,20 @@
-"""`outlast worker`: one worker until a signal comes. Imports nothing of the API: a dead worker's successor has to be quick."""
+"""`outlast worker`: one worker until a signal comes.
+
+Nothing of the API is imported: the successor of a dead worker has to be quick.
+"""
 
 from outlast import runtime as composition
-from outlast.cli import session
+from outlast.agents.project import Project
+from outlast.cli import logs, session
 from outlast.cli.isolation import Isolation
 from outlast.cli.processes import stop_signals
-from outlast.cli.session import Arguments
 from outlast.runtime import Runtime
+from outlast.settings import Settings
 
 
-async def work(arguments: Arguments, *, has_parent: bool) -> None:
+async def work(project: Project, settings: Settings, *, has_parent: bool) -> None:
     """Run a worker until it is told to stop and has handed everything back."""
-    project = session.read_project()
-    settings = session.read_settings(project, arguments)
-    session.arm_faults(settings)
+    logs.configure()
     async with (
         session.database(settings, project.root) as complete,
         Runtime.open(complete, project, application_name="outlast-worker") as runtime,

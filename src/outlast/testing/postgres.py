@@ -7,7 +7,7 @@ Migrating takes far longer than `CREATE DATABASE ... TEMPLATE` (about 30 ms), an
 clean-up between tests: a test may kill connections, leave locks behind or break the schema.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any, Self
@@ -33,7 +33,7 @@ class Databases:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, admin_url: str) -> AsyncIterator[Self]:
+    async def open(cls, admin_url: str) -> AsyncGenerator[Self]:
         """Make the template; drop it and every clone at the end, whoever is still connected.
 
         `admin_url` leads to any database of a running server, as a role that may create databases.

@@ -1,19 +1,20 @@
 """Checkpoints by hand, graphs to run, and a look at what is in the tables."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
-import psycopg
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple, empty_checkpoint
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import AsyncConnection, sql
 
+from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoints
 from outlast.agents.checkpoints.nodes import ListReference, references, unpack
 from outlast.agents.checkpoints.reading import Body
 from outlast.agents.checkpoints.saver import Checkpointer
@@ -56,6 +57,14 @@ async def values(saver: Checkpointer, config: RunnableConfig) -> dict[str, Any]:
     return found.checkpoint["channel_values"]
 
 
+def stranger(saver: Checkpointer) -> Checkpointer:
+    """A saver that remembers nothing, on the same connections."""
+    other = copy(saver)
+    other._known = KnownCheckpoints()
+    other._blobs = BlobCache(max_bytes=0)
+    return other
+
+
 def id_of(config: RunnableConfig | CheckpointTuple) -> str:
     return (config.config if isinstance(config, CheckpointTuple) else config)["configurable"]["checkpoint_id"]
 
@@ -89,11 +98,19 @@ CHECKPOINT_TABLES = (
 )  # fmt: skip
 
 
-async def rows(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("SET search_path = outlast")
-        cursor = await connection.execute(statement.encode(), parameters or None)
-        return await cursor.fetchall() if cursor.description else []
+async def rows(where: str | AsyncConnection[Any], statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Execute a statement at a URL, or on a connection that `connected` has opened."""
+    if isinstance(where, str):
+        async with connected(where) as connection:
+            return await rows(connection, statement, *parameters)
+    cursor = await where.execute(statement.encode(), parameters or None)
+    return await cursor.fetchall() if cursor.description else []
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[AsyncConnection[Any]]:
+    async with await AsyncConnection.connect(url, autocommit=True, options="-c search_path=outlast") as connection:
+        yield connection
 
 
 async def tables(url: str) -> list[str]:
@@ -110,9 +127,7 @@ async def counts(url: str, thread: str) -> dict[str, int]:
     )
     key = UUID(bytes=thread_key(thread))
     count = sql.SQL("SELECT count(*) FROM {} WHERE thread_key = %s")
-    return {
-        table: (await rows(url, count.format(sql.Identifier(table)).as_string(), key))[0][0] for (table,) in keyed
-    }
+    return {table: (await rows(url, count.format(sql.Identifier(table)).as_string(), key))[0][0] for (table,) in keyed}
 
 
 async def dump(url: str) -> str:
@@ -139,24 +154,25 @@ async def stored_bytes(url: str) -> int:
 async def broken_or_left_over(url: str) -> list[str]:
     """What is wrong with the references of all threads: something missing, or stored and not referred to."""
     problems: list[str] = []
-    for (key,) in await rows(url, "SELECT DISTINCT thread_key FROM checkpoint_heads"):
-        problems += await _check_thread(url, key)
-    for table in ("checkpoints", "checkpoint_lists"):
-        query = f"SELECT count(*) FROM {table} WHERE thread_key NOT IN (SELECT thread_key FROM checkpoint_heads)"
-        problems += [f"{table}: rows of a thread without heads"] if (await rows(url, query))[0][0] else []
+    async with connected(url) as connection:
+        for (key,) in await rows(connection, "SELECT DISTINCT thread_key FROM checkpoint_heads"):
+            problems += await _check_thread(connection, key)
+        for table in ("checkpoints", "checkpoint_lists"):
+            query = f"SELECT count(*) FROM {table} WHERE thread_key NOT IN (SELECT thread_key FROM checkpoint_heads)"
+            problems += [f"{table}: rows of a thread without heads"] if (await rows(connection, query))[0][0] else []
     return problems
 
 
-async def _check_thread(url: str, key: UUID) -> list[str]:
+async def _check_thread(connection: AsyncConnection[Any], key: UUID) -> list[str]:
     problems: list[str] = []
-    used, lengths, ids = await _checkpoint_references(url, key)
-    for ns, head in await rows(url, "SELECT ns, checkpoint_id FROM checkpoint_heads WHERE thread_key = %s", key):
+    used, lengths, ids = await _checkpoint_references(connection, key)
+    for ns, head in await rows(connection, "SELECT ns, checkpoint_id FROM checkpoint_heads WHERE thread_key = %s", key):
         problems += [] if (ns, head) in ids else [f"head {head} of {ns!r} does not exist"]
-    for (body,) in await rows(url, "SELECT body FROM checkpoint_writes WHERE thread_key = %s", key):
+    for (body,) in await rows(connection, "SELECT body FROM checkpoint_writes WHERE thread_key = %s", key):
         used.update(references(unpack(body, path="writes")))
     stored_lengths: dict[int, int] = {}
     lists = "SELECT list_id, start, length, items FROM checkpoint_lists WHERE thread_key = %s ORDER BY 1, 2"
-    for list_id, start, length, items in await rows(url, lists, key):
+    for list_id, start, length, items in await rows(connection, lists, key):
         nodes = unpack(items, path="list")
         if len(nodes) != length or start != stored_lengths.get(list_id, 0):
             problems.append(f"list {list_id}: segment at {start} does not fit")
@@ -167,18 +183,20 @@ async def _check_thread(url: str, key: UUID) -> list[str]:
     for list_id, length in lengths.items():
         if stored_lengths.get(list_id, 0) < length:
             problems.append(f"list {list_id}: items after {stored_lengths.get(list_id, 0)} are missing")
-    blobs = await rows(url, "SELECT hash FROM checkpoint_blobs WHERE thread_key = %s", key)
+    blobs = await rows(connection, "SELECT hash FROM checkpoint_blobs WHERE thread_key = %s", key)
     stored = {hashed.bytes for (hashed,) in blobs}
     problems += [f"blob {hashed.hex()} is missing" for hashed in used - stored]
     return problems + [f"blob {hashed.hex()} is left over" for hashed in stored - used]
 
 
-async def _checkpoint_references(url: str, key: UUID) -> tuple[set[bytes], dict[int, int], set[tuple[str, UUID]]]:
+async def _checkpoint_references(
+    connection: AsyncConnection[Any], key: UUID
+) -> tuple[set[bytes], dict[int, int], set[tuple[str, UUID]]]:
     used: set[bytes] = set()
     lengths: dict[int, int] = {}
     ids: set[tuple[str, UUID]] = set()
     select = "SELECT ns, checkpoint_id, body FROM checkpoints WHERE thread_key = %s"
-    for ns, checkpoint_id, body in await rows(url, select, key):
+    for ns, checkpoint_id, body in await rows(connection, select, key):
         ids.add((ns, checkpoint_id))
         stored = StoredCheckpoint(
             thread_key=key.bytes, ns=ns, checkpoint_id=checkpoint_id, parent_id=None, metadata={}, body=body

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from conftest import OpenSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.capabilities import Capability
+
+from conftest import OpenSaver
 
 
 @pytest.mark.parametrize("capability", [capability.value for capability in Capability])

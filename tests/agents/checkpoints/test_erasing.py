@@ -2,20 +2,21 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from checkpoint_helpers import Log, at, broken_or_left_over, counts, dump, id_of, line, put, rows, steps_graph, values
-from conftest import OpenSaver
 from langgraph.graph import END, START, StateGraph
-from waiting import until
 
+from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
-from outlast.errors import Conflict, OutlastError, StateUnreadable, ThreadConflict
+from outlast.errors import Conflict, ThreadConflict
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoints import thread_key
+from waiting import until
 
 TASK = "00000000-0000-0000-0000-00000000000a"
 LONG = "something long enough to be a blob of its own, which takes more than sixty-four bytes "
@@ -75,10 +76,6 @@ async def test_a_subgraph_that_starts_late_does_not_bring_a_deleted_thread_back(
     open_saver: OpenSaver, database: DatabaseSettings
 ) -> None:
     saver, deleter = await open_saver(), await open_saver()
-
-    async def delete(_state: Log) -> Log:
-        await deleter.adelete_thread("t")
-        return {"log": []}
 
     inner = StateGraph(Log).add_node("one", lambda _: {"log": ["one"]}).add_node("two", lambda _: {"log": ["two"]})
     inner.add_edge(START, "one").add_edge("one", "two").add_edge("two", END)
@@ -177,9 +174,7 @@ async def test_keep_latest_keeps_the_heads_and_nothing_else(saver: Checkpointer,
     assert len((await values(saver, at("t")))["messages"]) == 12
 
 
-async def test_deleting_the_newest_run_moves_the_head_back(
-    open_saver: OpenSaver, database: DatabaseSettings
-) -> None:
+async def test_deleting_the_newest_run_moves_the_head_back(open_saver: OpenSaver, database: DatabaseSettings) -> None:
     saver, deleter = await open_saver(), await open_saver()
     first = await chat(saver, "t", 3, run="first")
     await chat(saver, "t", 3, run="second")
@@ -300,51 +295,58 @@ async def test_readers_never_see_a_thread_broken_by_erasing(open_saver: OpenSave
 
     assert min(reads) > 10
     assert await rows(database.url, "SELECT quarantine_reason FROM threads") == [(None,)]
-    assert await broken_or_left_over(database.url) == [] or await eraser.aprune(["t"]) is None
+    assert [problem for problem in await broken_or_left_over(database.url) if "left over" not in problem] == []
+
+
+async def chat_more(saver: Checkpointer, thread: str, name: str, _rng: random.Random) -> None:
+    await chat(saver, thread, 2, run=name)
+
+
+async def fork(saver: Checkpointer, thread: str, name: str, rng: random.Random) -> None:
+    history = [found.config async for found in saver.alist(at(thread))]
+    if history and (found := await saver.aget_tuple(rng.choice(history))):
+        items = found.checkpoint["channel_values"]["messages"]
+        state = {"messages": [*items, message(f"fork {name}")], "last": LONG}
+        await put(saver, found.config, state, step=99, run_id=name)
+
+
+async def prune(saver: Checkpointer, thread: str, _name: str, _rng: random.Random) -> None:
+    await saver.aprune([thread])
+
+
+async def delete_runs(saver: Checkpointer, _thread: str, _name: str, rng: random.Random) -> None:
+    await saver.adelete_for_runs([f"w{rng.randrange(6)} {n}" for n in range(10)])
+
+
+async def delete(saver: Checkpointer, thread: str, _name: str, _rng: random.Random) -> None:
+    await saver.adelete_thread(thread)
+
+
+async def copy_thread(saver: Checkpointer, thread: str, name: str, _rng: random.Random) -> None:
+    await saver.acopy_thread(thread, f"copy of {name}")
+
+
+MIX = [chat_more] * 6 + [fork] * 2 + [prune, delete_runs, delete, copy_thread]
 
 
 async def test_nothing_breaks_when_many_write_fork_prune_and_delete_at_once(
     open_saver: OpenSaver, database: DatabaseSettings
 ) -> None:
     savers = [await open_saver() for _ in range(3)]
-    unexpected: list[BaseException] = []
 
     async def work(number: int) -> None:
         rng = random.Random(number)
-        saver = savers[number % len(savers)]
         for turn in range(40):
-            try:
-                await asyncio.create_task(step(saver, rng, f"w{number} {turn}"))
-            except StateUnreadable as error:
-                unexpected.append(error)
-            except OutlastError:
-                pass
-
-    async def step(saver: Checkpointer, rng: random.Random, name: str) -> None:
-        thread = f"t{rng.randrange(2)}"
-        match rng.choice(["chat"] * 6 + ["fork"] * 2 + ["prune", "runs", "delete", "copy"]):
-            case "chat":
-                await chat(saver, thread, 2, run=name)
-            case "fork":
-                history = [found.config async for found in saver.alist(at(thread))]
-                if history and (found := await saver.aget_tuple(rng.choice(history))):
-                    items = found.checkpoint["channel_values"]["messages"]
-                    fork = {"messages": [*items, message(f"fork {name}")], "last": LONG}
-                    await put(saver, found.config, fork, step=99, run_id=name)
-            case "prune":
-                await saver.aprune([thread])
-            case "runs":
-                await saver.adelete_for_runs([f"w{rng.randrange(6)} {n}" for n in range(10)])
-            case "delete":
-                await saver.adelete_thread(thread)
-            case _:
-                await saver.acopy_thread(thread, f"copy of {name}")
+            operation = rng.choice(MIX)(savers[number % 3], f"t{rng.randrange(2)}", f"w{number} {turn}", rng)
+            with suppress(Conflict):
+                # A task, as a run is: what one has read gives the next no right.
+                await asyncio.create_task(operation)
 
     await asyncio.gather(*(work(number) for number in range(6)))
 
-    assert unexpected == []
     for (thread,) in await rows(database.url, "SELECT thread_id FROM threads"):
         if found := await savers[0].aget_tuple(at(thread)):
+            # An erasure that has something to erase sweeps; what refused writes left is gone after it.
             await put(savers[0], found.config, {"messages": [message("last")]}, step=1)
             await savers[1].aprune([thread])
     assert await broken_or_left_over(database.url) == []

@@ -6,15 +6,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from checkpoint_helpers import Log, at, counts, id_of, put, rows, values
-from conftest import OpenSaver
 from langgraph.graph import END, START, StateGraph
-from waiting import until
 
+from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import LeaseLost
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.storage.postgres.checkpoints import thread_key
+from waiting import until
 
 TASK = str(uuid4())
 
@@ -23,9 +23,7 @@ async def running_run(database: DatabaseSettings, thread: str, *, epoch: int = 1
     """A run as it is while a worker executes it."""
     run_id = uuid4()
     key = UUID(bytes=thread_key(thread))
-    await rows(
-        database.url, "INSERT INTO threads (key, thread_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", key, thread
-    )
+    await rows(database.url, "INSERT INTO threads (key, thread_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", key, thread)
     await rows(
         database.url,
         "INSERT INTO runs (id, thread_key, agent, status, worker_id, epoch) VALUES (%s, %s, 'a', 'running', %s, %s)",

@@ -1,8 +1,9 @@
 """What is stored: new items only, once, and right however a node changes its lists."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from secrets import token_hex
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from checkpoint_helpers import (
@@ -15,14 +16,17 @@ from checkpoint_helpers import (
     put,
     rows,
     stored_bytes,
+    stranger,
     values,
 )
-from conftest import OpenSaver
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
+from conftest import OpenSaver
 from outlast.agents.checkpoints.cache import KnownCheckpoints
+from outlast.agents.checkpoints.saver import Checkpointer
+from outlast.agents.codec import Codec
 from outlast.settings import DatabaseSettings
 
 LONG = "something long enough to be a blob of its own, which takes more than sixty-four bytes "
@@ -66,6 +70,14 @@ async def test_an_input_that_is_output_and_state_is_stored_once(
     assert await rows(database.url, "SELECT count(*) FROM checkpoint_blobs WHERE length(data) > 800") == [(2,)]
 
 
+@pytest.fixture(scope="module")
+async def saver_of_module(database_of_module: DatabaseSettings) -> AsyncIterator[Checkpointer]:
+    """For tests with a thread of their own each; the last look is at what all of them left."""
+    async with Checkpointer.on(database_of_module, codec=Codec(), cache_bytes=1 << 20) as saver:
+        yield saver
+    assert await broken_or_left_over(database_of_module.url) == []
+
+
 CHANGES: dict[str, Callable[[list[Any]], object]] = {
     "append": lambda items: items.append(item("new")),
     "append in place of a kept list": lambda items: items.extend([item("new"), item("newer")]),
@@ -87,36 +99,40 @@ CHANGES: dict[str, Callable[[list[Any]], object]] = {
 @pytest.mark.parametrize("fresh", [False, True], ids=["known", "read again"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 async def test_a_list_comes_back_as_it_was_left(
-    open_saver: OpenSaver, database: DatabaseSettings, change: Callable[[list[Any]], object], fresh: bool
+    saver_of_module: Checkpointer, change: Callable[[list[Any]], object], *, fresh: bool
 ) -> None:
-    saver = await open_saver()
+    saver, thread = saver_of_module, str(uuid4())
     items: list[Any] = [item("0"), item("1"), item("2")]
     if change is CHANGES["another type of equal value"]:
         items[0] = 1
     if change is CHANGES["minus zero for zero"]:
         items[0] = 0.0
-    head = await put(saver, at("t"), {"items": items})
+    head = await put(saver, at(thread), {"items": items})
     if fresh:
-        saver = await open_saver()
-        items = (await values(saver, at("t")))["items"]
+        saver = stranger(saver)
+        items = (await values(saver, at(thread)))["items"]
 
     for step in range(1, 4):
-        change(items) if items or step == 1 else None
+        if items or step == 1:
+            change(items)
         head = await put(saver, head, {"items": items}, step=step)
-        restored = (await values(await open_saver(), at("t")))["items"]
+        restored = (await values(stranger(saver), at(thread)))["items"]
         assert repr(restored) == repr(items)
-    assert await broken_or_left_over(database.url) == []
 
 
 MESSAGE_CHANGES: dict[str, Callable[[AIMessage], object]] = {
     "content": lambda message: setattr(message, "content", "changed"),
-    "equal content": lambda message: setattr(message, "content", "".join(["con", "tent"])),
+    "equal content": lambda message: setattr(message, "content", "content"[:3] + "tent"),
     "id": lambda message: setattr(message, "id", "new"),
     "tool call": lambda message: message.tool_calls.append({"name": "f", "args": {}, "id": "1"}),
-    "argument of a tool call": lambda message: message.tool_calls[0]["args"].update(n=1) if message.tool_calls else None,
+    "argument of a tool call": lambda message: (
+        message.tool_calls[0]["args"].update(n=1) if message.tool_calls else None
+    ),
     "additional": lambda message: message.additional_kwargs.update(a=1),
     "metadata": lambda message: message.response_metadata.update(model="m"),
-    "usage": lambda message: setattr(message, "usage_metadata", {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
+    "usage": lambda message: setattr(
+        message, "usage_metadata", {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    ),
     "content blocks": lambda message: setattr(message, "content", [{"type": "text", "text": "a"}]),
     "extra": lambda message: setattr(message, "extra", "more"),
 }
@@ -126,20 +142,24 @@ MESSAGE_CHANGES: dict[str, Callable[[AIMessage], object]] = {
 @pytest.mark.parametrize("with_call", [False, True], ids=["plain", "with a tool call"])
 @pytest.mark.parametrize("change", MESSAGE_CHANGES.values(), ids=MESSAGE_CHANGES.keys())
 async def test_a_message_that_a_node_changes_in_place_is_stored_as_it_is(
-    open_saver: OpenSaver, change: Callable[[AIMessage], object], fresh: bool, with_call: bool
+    saver_of_module: Checkpointer, change: Callable[[AIMessage], object], *, fresh: bool, with_call: bool
 ) -> None:
-    saver = await open_saver()
+    saver, thread = saver_of_module, str(uuid4())
     calls = [{"name": "g", "args": {"x": {"y": 1}}, "id": "0"}] if with_call else []
-    messages = [HumanMessage("hi", id="h"), AIMessage("content", id="a", tool_calls=calls), HumanMessage("last", id="l")]
-    head = await put(saver, at("t"), {"messages": messages})
+    messages = [
+        HumanMessage("hi", id="h"),
+        AIMessage("content", id="a", tool_calls=calls),
+        HumanMessage("last", id="l"),
+    ]
+    head = await put(saver, at(thread), {"messages": messages})
     if fresh:
-        saver = await open_saver()
-        messages = (await values(saver, at("t")))["messages"]
+        saver = stranger(saver)
+        messages = (await values(saver, at(thread)))["messages"]
 
     for step in range(1, 3):
         change(messages[1])
         head = await put(saver, head, {"messages": messages}, step=step)
-        restored = (await values(await open_saver(), at("t")))["messages"]
+        restored = (await values(stranger(saver), at(thread)))["messages"]
         assert restored == messages
         assert [vars(message) for message in restored] == [vars(message) for message in messages]
         assert restored[1].model_extra == messages[1].model_extra
@@ -213,14 +233,14 @@ async def test_what_is_forgotten_between_steps_is_read_again(open_saver: OpenSav
     heads = {name: at(name) for name in "abc"}
     texts = {name: [random_text(1000) for _ in range(40)] for name in heads}
     for step in range(40):
-        for name in heads:
-            state = {"items": [{"content": text} for text in texts[name][: step + 1]]}
+        for name, written in texts.items():
+            state = {"items": [{"content": text} for text in written[: step + 1]]}
             heads[name] = await put(saver, heads[name], state, step=step)
 
     assert await stored_bytes(database.url) < 2 * 3 * 40 * 1000
     reader = await open_saver()
-    for name in heads:
-        assert [entry["content"] for entry in (await values(reader, at(name)))["items"]] == texts[name]
+    for name, written in texts.items():
+        assert [entry["content"] for entry in (await values(reader, at(name)))["items"]] == written
 
 
 async def test_a_value_that_no_node_changed_is_not_stored_again(

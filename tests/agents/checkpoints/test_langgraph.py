@@ -2,19 +2,22 @@
 
 import asyncio
 import operator
+from itertools import chain
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from checkpoint_helpers import Chat, Log, at, contents, id_of, put, steps_graph, values
-from conftest import OpenSaver
+from checkpoint_helpers import Chat, Log, at, contents, id_of, put, rows, steps_graph, values
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
+from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import ConfigurationError
+from outlast.settings import DatabaseSettings
+from waiting import until
 
 DURABILITIES = pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 
@@ -27,15 +30,22 @@ async def test_messages_keep_their_types_ids_and_tool_calls(open_saver: OpenSave
     graph = builder.add_edge(START, "answer").add_edge("answer", END)
 
     saver = await open_saver()
-    sent = await graph.compile(checkpointer=saver).ainvoke({"messages": [HumanMessage("hi")]}, at("t"), durability=durability)
+    sent = await graph.compile(checkpointer=saver).ainvoke(
+        {"messages": [HumanMessage("hi")]}, at("t"), durability=durability
+    )
 
     restored = (await graph.compile(checkpointer=await open_saver()).aget_state(at("t"))).values["messages"]
     assert restored == sent["messages"]
     assert [type(message) for message in restored] == [HumanMessage, AIMessage, ToolMessage, AIMessage]
 
 
-async def test_a_branch_that_finished_is_not_run_again_when_its_sibling_failed(open_saver: OpenSaver) -> None:
+async def test_a_branch_that_finished_is_not_run_again_when_its_sibling_failed(
+    open_saver: OpenSaver, database: DatabaseSettings
+) -> None:
     calls: list[str] = []
+
+    async def good_is_stored() -> bool:
+        return (await rows(database.url, "SELECT count(*) FROM checkpoint_writes"))[0][0] > 1
 
     async def good(_state: Log) -> Log:
         calls.append("good")
@@ -43,10 +53,8 @@ async def test_a_branch_that_finished_is_not_run_again_when_its_sibling_failed(o
 
     async def bad(_state: Log) -> Log:
         calls.append("bad")
-        while "good" not in calls:
-            await asyncio.sleep(0)
         if calls.count("bad") == 1:
-            await asyncio.sleep(0.05)
+            await until(good_is_stored)
             raise RuntimeError("first time")
         return {"log": ["bad"]}
 
@@ -110,7 +118,7 @@ def nested(*, stateful: bool) -> Any:
 @DURABILITIES
 @pytest.mark.parametrize("stateful", [False, True])
 async def test_a_subgraph_that_asks_goes_on_where_it_was(
-    open_saver: OpenSaver, stateful: bool, durability: Any
+    open_saver: OpenSaver, *, stateful: bool, durability: Any
 ) -> None:
     builder = nested(stateful=stateful)
     await builder.compile(checkpointer=await open_saver()).ainvoke({"log": ["in"]}, at("t"), durability=durability)
@@ -145,7 +153,9 @@ async def test_a_stateful_subgraph_remembers_between_turns(open_saver: OpenSaver
     sub = inner.compile(checkpointer=True)
     graph = outer.add_node("call", call).add_edge(START, "call")
     for _ in range(3):
-        done = await graph.compile(checkpointer=await open_saver()).ainvoke({"messages": []}, at("t"), durability="sync")
+        done = await graph.compile(checkpointer=await open_saver()).ainvoke(
+            {"messages": []}, at("t"), durability="sync"
+        )
 
     assert contents(done["messages"])[-1] == "turn,1,turn,3,turn,5"
 
@@ -153,7 +163,9 @@ async def test_a_stateful_subgraph_remembers_between_turns(open_saver: OpenSaver
 async def test_send_fans_out_and_each_result_arrives_once(open_saver: OpenSaver) -> None:
     builder = StateGraph(Log).add_node("each", lambda item: {"log": [item["name"]]})
     builder.add_node("last", lambda state: {"log": [f"{len(state['log'])}"]})
-    builder.add_conditional_edges(START, lambda _: [Send("each", {"name": f"n{n}", "pad": "x" * 99}) for n in range(40)])
+    builder.add_conditional_edges(
+        START, lambda _: [Send("each", {"name": f"n{n}", "pad": "x" * 99}) for n in range(40)]
+    )
     builder.add_edge("each", "last")
 
     done = await builder.compile(checkpointer=await open_saver()).ainvoke({"log": []}, at("t"), durability="sync")
@@ -252,7 +264,9 @@ async def test_writes_of_a_task_with_any_kind_of_id_come_back_under_it(saver: Ch
 
 
 class Events(TypedDict):
-    events: Annotated[list[str], DeltaChannel(lambda state, writes: [*(state or []), *sum(writes, [])], snapshot_frequency=25)]
+    events: Annotated[
+        list[str], DeltaChannel(lambda state, writes: [*(state or []), *chain(*writes)], snapshot_frequency=25)
+    ]
     count: Annotated[int, operator.add]
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from checkpoint_helpers import Log, at, id_of, line, put, rows, steps_graph, values
-from conftest import OpenSaver
 from langgraph.graph import END, START, StateGraph
 
+from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import ThreadConflict
 from outlast.settings import DatabaseSettings

@@ -2,11 +2,11 @@
 
 import pytest
 from checkpoint_helpers import Chat, at, dump, steps_graph
-from conftest import OpenSaver
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
+from conftest import OpenSaver
 from outlast.settings import DatabaseSettings
 
 SECRET = "sk-planted-0123456789"

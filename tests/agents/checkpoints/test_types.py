@@ -11,15 +11,15 @@ from uuid import UUID
 
 import pytest
 from checkpoint_helpers import at, put, rows, values
-from conftest import OpenSaver
 from pydantic import BaseModel
 
+from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.errors import StateNotSerializable, StateTooLarge, StateUnreadable
 from outlast.settings import DatabaseSettings
 
-STATE_TYPES = '''
+STATE_TYPES = """
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -51,7 +51,7 @@ STATE = {
     "pair": Pair("a", 1), "tuple": (1, (2,)), "set": {1, 2}, "bytes": b"\\x00\\xff", "decimal": Decimal("1.10"),
     "delta": timedelta(seconds=1.5), "list": [Point(3, Colour.RED), Pair("b", 2)], "big": 2**70, "none": None,
 }
-'''
+"""
 SCRIPT = """
 import asyncio, sys
 sys.path[:0] = [sys.argv[2], sys.argv[4]]

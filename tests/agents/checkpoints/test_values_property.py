@@ -1,4 +1,4 @@
-"""Any sequence of operations leaves the values that LangGraph's in-memory saver has; it is the oracle for values only."""
+"""Any sequence of operations leaves the values that LangGraph's in-memory saver has (the oracle for values only)."""
 
 import asyncio
 import copy
@@ -55,12 +55,11 @@ class Subject:
         self.run = 0
         self.step = 0
 
-    async def __aenter__(self) -> "Subject":
+    async def open(self) -> None:
         self._opening = Checkpointer.on(self.database, codec=Codec(), cache_bytes=1000)
         self.saver = await self._opening.__aenter__()
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
         await self._opening.__aexit__(None, None, None)
 
     async def put(self) -> None:
@@ -98,10 +97,8 @@ class Subject:
                 items.insert(index, *more)
             elif name == "replace":
                 items[index] = more[0]
-            elif name == "remove":
-                del items[index]
-            elif name == "move":
-                items.append(items.pop(index))
+            elif name in {"remove", "move"}:
+                items += [items.pop(index)][: name == "move"]
             elif isinstance(items[index], dict):
                 items[index]["n"] = more[0]
 
@@ -113,8 +110,8 @@ class Subject:
         self.state = {"items": found.checkpoint["channel_values"]["items"]}
 
     async def _reload(self) -> None:
-        await self.__aexit__()
-        await self.__aenter__()
+        await self.close()
+        await self.open()
         await self._read_head()
 
     async def _prune(self) -> None:
@@ -174,11 +171,17 @@ def test_any_sequence_of_operations_keeps_the_values(databases: Databases, datab
         asyncio.run(run(operations))
 
     async def run(operations: list[tuple[Any, ...]]) -> None:
-        async with Subject(database) as subject:
+        subject = Subject(database)
+        await subject.open()
+        try:
             await subject.put()
             for operation in operations:
                 await subject.apply(*operation)
             await subject.check()
-        await rows(database.url, f"TRUNCATE threads, runs, run_details, idempotency_keys, {', '.join(CHECKPOINT_TABLES)}")
+        finally:
+            await subject.close()
+        await rows(
+            database.url, f"TRUNCATE threads, runs, run_details, idempotency_keys, {', '.join(CHECKPOINT_TABLES)}"
+        )
 
     check()

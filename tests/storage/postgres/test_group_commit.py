@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from socket_proxy import SocketProxy
 
 from outlast import telemetry
 from outlast.errors import DatabaseUnavailable, OutlastError
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import CheckpointRow, WritesRow
 from outlast.storage.postgres.group_commit import GroupCommit, Refused
+from socket_proxy import SocketProxy
 
 APPLICATION = "group-commit-under-test"
 
@@ -262,13 +262,15 @@ async def test_a_database_away_for_too_long_is_said_and_work_goes_on_when_it_is_
 
 
 async def test_a_reply_lost_on_the_wire_is_neither_a_failure_nor_a_duplicate(database: DatabaseSettings) -> None:
-    async with SocketProxy.before(database.url) as proxy:
-        async with opened(database.model_copy(update={"url": proxy.url})) as writer:
-            await writer.submit(root := first())
-            proxy.lose_next_reply()
-            await writer.submit(after := child(root))
-            assert proxy.connections == 2
-            await writer.submit(last := child(after))
+    async with (
+        SocketProxy.before(database.url) as proxy,
+        opened(database.model_copy(update={"url": proxy.url})) as writer,
+    ):
+        await writer.submit(root := first())
+        proxy.lose_next_reply()
+        await writer.submit(after := child(root))
+        assert proxy.connections == 2
+        await writer.submit(last := child(after))
 
     assert await stored(database) == [root.checkpoint_id, after.checkpoint_id, last.checkpoint_id]
 

@@ -38,8 +38,8 @@ def ship(monkeypatch: pytest.MonkeyPatch, *shipped: Migration) -> None:
 
 async def test_processes_that_start_at_once_apply_each_migration_once(empty: DatabaseSettings) -> None:
     command = [sys.executable, "-c", MIGRATE, empty.url]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    outputs = [(await asyncio.to_thread(process.communicate))[0] for process in started]
+    started = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(4)]
+    outputs = [(await process.communicate())[0] for process in started]
 
     assert [process.returncode for process in started] == [0] * 4
     assert sorted(int(output) for output in outputs) == [0, 0, 0, len(migrations())]

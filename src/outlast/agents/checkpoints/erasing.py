@@ -36,10 +36,16 @@ async def delete_thread(pool: Pool, key: bytes) -> None:
 
 
 async def delete_runs(pool: Pool, key: bytes, run_ids: set[str]) -> None:
-    """Delete the checkpoints of some runs; the head falls back to the newest that remains."""
+    """Delete the checkpoints of some runs; the head falls back to the newest that remains.
+
+    What a DeltaChannel of a remaining checkpoint is rebuilt from stays, whatever its run.
+    """
 
     def of_other_runs(stored: list[StoredCheckpoint], _heads: Mapping[str, UUID]) -> list[StoredCheckpoint]:
-        return [checkpoint for checkpoint in stored if checkpoint.run_id not in run_ids]
+        by_id = {(checkpoint.ns, checkpoint.checkpoint_id): checkpoint for checkpoint in stored}
+        remaining = [checkpoint for checkpoint in stored if checkpoint.run_id not in run_ids]
+        needed = {ancestor.seq for checkpoint in remaining for ancestor in _delta_line(by_id, checkpoint)}
+        return [checkpoint for checkpoint in stored if checkpoint.seq in needed]
 
     await _keep(pool, key, of_other_runs)
 

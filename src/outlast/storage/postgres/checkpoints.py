@@ -142,7 +142,8 @@ class CheckpointReader:
 
     async def seq_of(self, key: bytes | None, checkpoint_id: UUID) -> int | None:
         """Return the place of a checkpoint in the order of insertion."""
-        rows = await self._fetch(_SQL.seq_of, {"thread_key": None if key is None else UUID(bytes=key), "checkpoint_id": checkpoint_id})
+        thread = None if key is None else UUID(bytes=key)
+        rows = await self._fetch(_SQL.seq_of, {"thread_key": thread, "checkpoint_id": checkpoint_id})
         return rows[0][0] if rows else None
 
     async def generation(self, key: bytes, ns: str) -> int | None:

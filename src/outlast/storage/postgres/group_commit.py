@@ -14,7 +14,7 @@ Nothing that a row, a listener or the server does ends the writer, which serves 
 import asyncio
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -147,7 +147,7 @@ class GroupCommit:
                 await self._one_by_one(batch)
 
     async def _one_by_one(self, batch: Sequence[_Pending]) -> None:
-        """A row of the batch is at fault; find it by writing each alone."""
+        """Write each row alone, which finds the one that is at fault."""
         for pending in batch:
             if not pending.done.done():
                 await self._write([pending])
@@ -198,7 +198,7 @@ class GroupCommit:
         return self._connection
 
     @contextmanager
-    def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Iterator[None]:
+    def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Generator[None]:
         """Break the connection when no answer comes in time, though its other end may seem to live."""
         timer = asyncio.get_running_loop().call_later(self._reply_within, _cut, connection)
         try:

@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import orjson
-from psycopg.types.json import Jsonb
+from psycopg.abc import AdaptContext
+from psycopg.types.json import Jsonb, set_json_loads
 
 _NUL = b"\\u0000"
+
+
+def register(context: AdaptContext) -> None:
+    """Read jsonb with orjson: PostgreSQL writes 1e30 out as an integer, which no other part of us could store again."""
+    set_json_loads(orjson.loads, context)
 
 
 def jsonb(value: Any) -> Jsonb:

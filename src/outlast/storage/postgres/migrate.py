@@ -52,9 +52,7 @@ def migrations() -> tuple[Migration, ...]:
     found: list[Migration] = []
     for entry in files("outlast.storage.postgres").joinpath("migrations").iterdir():
         if match := _FILE.match(entry.name):
-            found.append(
-                Migration(version=int(match[1]), name=match[2], text=entry.read_text(encoding="utf-8"))
-            )
+            found.append(Migration(version=int(match[1]), name=match[2], text=entry.read_text(encoding="utf-8")))
     return tuple(sorted(found, key=lambda migration: migration.version))
 
 
@@ -130,7 +128,9 @@ async def _applied(connection: AsyncConnection[Any]) -> dict[int, tuple[str, dat
 def _missing(applied: dict[int, tuple[str, datetime]]) -> list[Migration]:
     known = {migration.version for migration in migrations()}
     if newer := sorted(set(applied) - known):
-        msg = f"the database has migration {newer[-1]:04d}, which this version of Outlast does not know; upgrade Outlast"
+        msg = (
+            f"the database has migration {newer[-1]:04d}, which this version of Outlast does not know; upgrade Outlast"
+        )
         raise DatabaseSetupError(msg)
     missing: list[Migration] = []
     for migration in migrations():

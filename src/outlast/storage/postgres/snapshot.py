@@ -76,7 +76,9 @@ async def snapshot(settings: DatabaseSettings) -> str:
         parts = [_HEADER]
         for oid, name, options in await _rows(connection, _TABLES, parameters):
             parts.append(await _table(connection, oid, name, options))
-        parts += [f"{definition.rstrip().rstrip(';')};" for (definition,) in await _rows(connection, _OTHERS, parameters)]
+        parts += [
+            f"{definition.rstrip().rstrip(';')};" for (definition,) in await _rows(connection, _OTHERS, parameters)
+        ]
     # The schema's name is a setting.
     return "\n\n".join(parts).replace(f"{settings.schema_name}.", "") + "\n"
 

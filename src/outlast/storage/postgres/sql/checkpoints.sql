@@ -10,11 +10,24 @@
 -- `fence` locks the runs' rows until commit: a reaper that raises an epoch waits for this
 -- statement, or this statement sees the raised epoch. FOR NO KEY UPDATE, because a plain read
 -- in READ COMMITTED would be checked against the past.
-WITH fence AS MATERIALIZED (
+-- Threads are locked before runs, as everywhere: who cancels a run holds its thread and wants the run.
+WITH starting AS MATERIALIZED (
+    SELECT t.key FROM threads t WHERE t.key = ANY (%(t_key)b) ORDER BY t.key FOR NO KEY UPDATE
+),
+-- The share lock keeps erasing out, which would not see what is written here and drop the blobs it refers to.
+open_threads AS MATERIALIZED (
+    SELECT t.key FROM threads t
+    WHERE t.key = ANY (%(o_threads)b) AND t.deleted_at IS NULL
+    ORDER BY t.key
+    FOR SHARE
+),
+fence AS MATERIALIZED (
     SELECT r.id, r.epoch
     FROM runs r
     JOIN unnest(%(fence_run)b, %(fence_epoch)b) AS f (id, epoch) ON r.id = f.id AND r.epoch = f.epoch
     WHERE r.status = 'running'
+      -- True; it makes the locks above come first.
+      AND (SELECT count(*) FROM starting) + (SELECT count(*) FROM open_threads) >= 0
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 ),
@@ -40,13 +53,6 @@ opened AS (
     ORDER BY o.key
     ON CONFLICT (key) DO UPDATE SET deleted_at = NULL WHERE t.deleted_at IS NOT NULL
     RETURNING t.key
-),
--- The share lock keeps erasing out, which would not see what is written here and drop the blobs it refers to.
-open_threads AS MATERIALIZED (
-    SELECT t.key FROM threads t
-    WHERE t.key = ANY (%(o_threads)b) AND t.deleted_at IS NULL
-    ORDER BY t.key
-    FOR SHARE
 ),
 incoming AS MATERIALIZED (
     SELECT a.*

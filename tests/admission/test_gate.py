@@ -1,0 +1,54 @@
+"""The gate in front of the queue, with a real queue behind it."""
+
+import pytest
+
+from outlast.admission.gate import Gate
+from outlast.admission.idempotency import Idempotency
+from outlast.admission.payload import PayloadLimits
+from outlast.admission.request import RunRequest
+from outlast.domain.run import RunStatus
+from outlast.errors import Conflict, InvalidInput
+from outlast.queues.queue import RunQueue
+from outlast.queues.wakeup import Wakeup
+from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.runs import RunStore
+
+
+@pytest.fixture
+async def gate(database):
+    pool = Pool(database, application_name="test-gate")
+    await pool.open()
+    queue = RunQueue(RunStore(pool), Wakeup(database))
+    yield Gate(queue, agents=("only",), limits=PayloadLimits(max_bytes=1000, max_depth=8), max_attempts=5)
+    await pool.close()
+
+
+async def test_what_was_left_open_is_decided(gate):
+    admitted = await gate.admit(RunRequest(input={"a": 1}))
+    run = await gate._queue.store.get(admitted.run_id)
+    assert (run.agent, run.max_attempts, run.thread_id) == ("only", 5, admitted.thread_id)
+    assert run.status is admitted.status is RunStatus.QUEUED
+
+
+async def test_a_refused_request_stores_nothing(gate):
+    with pytest.raises(InvalidInput):
+        await gate.admit(RunRequest(input=1, agent="other", thread_id="t"))
+    assert await gate._queue.store.find() == []
+
+
+async def test_nul_is_kept_in_the_input_and_taken_out_of_metadata(gate):
+    nul = {"\0a": ["\0", "\\u0000"]}
+    admitted = await gate.admit(RunRequest(input=nul, metadata=nul, config={"configurable": nul}))
+    run = await gate._queue.store.get(admitted.run_id)
+    assert run.metadata == {"a": ["", "\\u0000"]}
+
+
+async def test_a_known_key_gives_its_run_as_it_is_now(gate):
+    known = Idempotency.of("/r", "k", b"1")
+    first = await gate.admit(RunRequest(input=1, idempotency=known))
+    await gate._queue.cancel(first.run_id)
+    again = await gate.admit(RunRequest(input=1, idempotency=known))
+    assert (again.run_id, again.thread_id) == (first.run_id, first.thread_id)
+    assert again.status is RunStatus.CANCELLED
+    with pytest.raises(Conflict):
+        await gate.admit(RunRequest(input=2, idempotency=Idempotency.of("/r", "k", b"2")))
