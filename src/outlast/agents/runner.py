@@ -99,9 +99,13 @@ def _resumption(answer: Any, head: CheckpointTuple) -> Any:
     if not asked:
         # A breakpoint asks nothing; an answer kept for it would be taken for that to the next question.
         return None
-    by_id = isinstance(answer, dict) and not asked.isdisjoint(cast("dict[str, Any]", answer))
-    addressed: Any = answer if by_id or len(asked) > 1 else {asked.pop(): answer}
-    return Command(resume=addressed)
+    if len(asked) > 1 or _names_one(answer, asked):
+        return Command(resume=answer)
+    return Command(resume={asked.pop(): answer})
+
+
+def _names_one(answer: object, asked: set[str]) -> bool:
+    return isinstance(answer, dict) and not asked.isdisjoint(cast("dict[str, Any]", answer))
 
 
 def _resumes(given: object) -> bool:

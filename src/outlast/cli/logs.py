@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -86,5 +87,5 @@ class _Log:
         return unseen
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | str | list | None) else str(value)
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, UUID) else value

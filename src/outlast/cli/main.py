@@ -1,7 +1,8 @@
 """The command `outlast`. Whatever is heavy is imported by the command that needs it."""
 
 # The backspaces in docstrings tell click to leave a paragraph's lines alone.
-# ruff: noqa: D301
+# Imports inside of commands: `outlast --help` has to be quick.
+# ruff: noqa: D301, PLC0415
 
 import sys
 from pathlib import Path
@@ -22,10 +23,6 @@ Concurrency = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Runs at the same time in a worker.  [default: 32]")
 ]
 Parent = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
-
-
-# The imports of a command are its own: `outlast --help` has to be quick.
-# ruff: noqa: PLC0415
 
 
 class _Commands(TyperGroup):

@@ -1,7 +1,7 @@
 """What the checkpointer hands to the database: two kinds of write, and how a batch of them is sent.
 
-Everything variable is already bytes here; this module knows arrays and columns, nothing of graphs. Rows are named tuples:
-several are made at each step, and a frozen dataclass costs three times as much to make.
+Everything variable is already bytes here; this module knows arrays and columns, nothing of graphs. Rows are named
+tuples: several are made at each step, and a frozen dataclass costs three times as much to make.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from outlast.storage.postgres.arrays import BigintArray, BoolArray, ByteaArray, IntArray, TextArray, UuidArray
+from outlast.storage.postgres.arrays import Array, BigintArray, BoolArray, ByteaArray, IntArray, TextArray, UuidArray
 
 
 class Fence(NamedTuple):
@@ -71,7 +71,7 @@ class WritesRow(NamedTuple):
 Row = CheckpointRow | WritesRow
 
 
-def batch_parameters(rows: Sequence[Row]) -> dict[str, object]:
+def batch_parameters(rows: Sequence[Row]) -> dict[str, Array]:
     """Return the parameters of `commit_batch`; a row's number is its place in `rows`."""
     numbered = list(enumerate(rows))
     checkpoints = [(n, row) for n, row in numbered if isinstance(row, CheckpointRow)]
@@ -92,7 +92,7 @@ def _needs_open_thread(row: Row) -> bool:
     return isinstance(row, WritesRow) or (row.parent_id is None and not row.opens)
 
 
-def _checkpoint_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[str, object]:
+def _checkpoint_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[str, Array]:
     starting = {row.thread_key: row.thread_id for _, row in rows if row.parent_id is None}
     return {
         "t_key": UuidArray(list(starting)),
@@ -112,7 +112,7 @@ def _checkpoint_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[st
     }
 
 
-def _segment_parameters(rows: Iterable[tuple[int, CheckpointRow]]) -> dict[str, object]:
+def _segment_parameters(rows: Iterable[tuple[int, CheckpointRow]]) -> dict[str, Array]:
     segments = [(n, row.thread_key, segment) for n, row in rows for segment in row.segments]
     return {
         "s_n": IntArray.of(n for n, _, _ in segments),
@@ -124,7 +124,7 @@ def _segment_parameters(rows: Iterable[tuple[int, CheckpointRow]]) -> dict[str, 
     }
 
 
-def _writes_parameters(rows: Sequence[tuple[int, WritesRow]]) -> dict[str, object]:
+def _writes_parameters(rows: Sequence[tuple[int, WritesRow]]) -> dict[str, Array]:
     return {
         "w_n": IntArray.of(n for n, _ in rows),
         "w_thread": UuidArray([row.thread_key for _, row in rows]),
@@ -139,7 +139,7 @@ def _writes_parameters(rows: Sequence[tuple[int, WritesRow]]) -> dict[str, objec
     }
 
 
-def _blob_parameters(rows: Sequence[tuple[int, Row]]) -> dict[str, object]:
+def _blob_parameters(rows: Sequence[tuple[int, Row]]) -> dict[str, Array]:
     # A blob is sent once per row that needs it: the other row may be refused.
     blobs = [(n, row.thread_key, hashed, data) for n, row in rows for hashed, data in row.blobs.items()]
     return {
@@ -150,7 +150,7 @@ def _blob_parameters(rows: Sequence[tuple[int, Row]]) -> dict[str, object]:
     }
 
 
-def _fence_parameters(prefix: str, rows: Sequence[Row]) -> dict[str, object]:
+def _fence_parameters(prefix: str, rows: Sequence[Row]) -> dict[str, Array]:
     return {
         f"{prefix}_fence": UuidArray.of(row.fence.run_id if row.fence else None for row in rows),
         f"{prefix}_epoch": IntArray.of(row.fence.epoch if row.fence else None for row in rows),

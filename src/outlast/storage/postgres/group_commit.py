@@ -21,12 +21,14 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection
 
 from outlast.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.arrays import Array
 from outlast.storage.postgres.checkpoint_rows import CheckpointRow, Row, batch_parameters
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect, is_transient, unavailable
+from outlast.storage.postgres.prepared import PreparedStatement
 from outlast.storage.postgres.queries import numbered
 from outlast.telemetry import emit
 
@@ -69,7 +71,8 @@ class GroupCommit:
         self._reply_within = (reply_within or statement_limit + _REPLY_MARGIN).total_seconds()
         self._queue: list[_Pending] = []
         self._wake = asyncio.Event()
-        self._connection: AsyncConnection[Any] | None = None
+        self._statement: PreparedStatement | None = None
+        self._oids = [array.array_oid for array in _COMMIT_BATCH.arguments(batch_parameters([]))]
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -85,9 +88,7 @@ class GroupCommit:
         if self._writer is not None:
             await self._writer
             self._writer = None
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        await self._disconnect()
 
     async def submit(self, row: Row) -> None:
         """Return once the row is durable.
@@ -179,23 +180,26 @@ class GroupCommit:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _send(self, arguments: list[object]) -> dict[int, bool]:
-        connection = await self._connected()
+    async def _send(self, arguments: Sequence[Array]) -> dict[int, bool]:
+        statement = await self._connected()
         emit("checkpoint.before_commit")
-        with self._cut_when_silent(connection):
-            cursor = AsyncRawCursor(connection)
-            await cursor.execute(_COMMIT_BATCH.text, arguments, prepare=not self._settings.pooler, binary=True)
-            accepted = dict(await cursor.fetchall())
+        with self._cut_when_silent(statement.connection):
+            rows = await statement.execute([argument.to_binary() for argument in arguments])
+        # In binary: the row's number, and one byte for true or false.
+        accepted = {int.from_bytes(number or b""): ok == b"\x01" for number, ok in rows}
         emit("checkpoint.after_commit")
         return accepted
 
-    async def _connected(self) -> AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = await connect(self._settings, application_name=self._application_name)
+    async def _connected(self) -> PreparedStatement:
+        if self._statement is None or self._statement.connection.closed:
+            connection = await connect(self._settings, application_name=self._application_name)
             # The planner believes that knowing the arrays' lengths is worth a new plan each time: 2 ms for nothing.
-            with self._cut_when_silent(self._connection):
-                await self._connection.execute("SET plan_cache_mode = force_generic_plan")
-        return self._connection
+            with self._cut_when_silent(connection):
+                await connection.execute("SET plan_cache_mode = force_generic_plan")
+            self._statement = PreparedStatement(
+                connection, _COMMIT_BATCH.text, self._oids, prepare=not self._settings.pooler
+            )
+        return self._statement
 
     @contextmanager
     def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Generator[None]:
@@ -207,9 +211,9 @@ class GroupCommit:
             timer.cancel()
 
     async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        statement, self._statement = self._statement, None
+        if statement is not None:
+            await statement.connection.close()
 
 
 def _cut(connection: AsyncConnection[Any]) -> None:

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from outlast.errors import ConfigurationError, DatabaseUnavailable
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres import arrays, jsonb
+from outlast.storage.postgres import jsonb
 
 # Errors that say nothing about the statement: the connection, the server or the pool has gone.
 CONNECTION_ERRORS = (
@@ -82,7 +82,6 @@ async def connect(settings: DatabaseSettings, *, application_name: str) -> Async
         )
     except CONNECTION_ERRORS as error:
         raise unavailable(error) from error
-    arrays.register(connection)
     jsonb.register(connection)
     return connection
 
@@ -165,7 +164,6 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
-    arrays.register(connection)
     jsonb.register(connection)
 
 

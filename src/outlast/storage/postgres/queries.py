@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
@@ -54,7 +57,7 @@ class Numbered:
     text: bytes
     names: tuple[str, ...]
 
-    def arguments(self, parameters: Mapping[str, object]) -> list[object]:
+    def arguments(self, parameters: Mapping[str, T]) -> list[T]:
         """Return the parameters in the statement's order."""
         return [parameters[name] for name in self.names]
 
