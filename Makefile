@@ -69,7 +69,7 @@ docs: setup ## Write the generated parts of the documentation anew
 
 .PHONY: schema
 schema: setup ## Write schema.sql anew from the migrations
-	@$(PY) -m outlast db snapshot $(ARGS)
+	@$(PY) scripts/schema.py
 
 .PHONY: lock
 lock: ## Write the lock files anew (ARGS=--upgrade for newer versions)

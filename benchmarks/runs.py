@@ -1,7 +1,7 @@
 """Runs end to end through HTTP: start on a new thread, wait for the end.
 
-An API process, one worker process, the embedded PostgreSQL (or DATABASE_URL) and this load generator share the machine. A run is
-ten steps, each committed before the next (durability "sync"), on a thread of its own, created by the start.
+An API process, one worker process, the embedded PostgreSQL (or DATABASE_URL) and this load generator share the machine.
+A run is ten steps, each committed before the next (durability "sync"), on a thread of its own, created by the start.
 
     python benchmarks/runs.py [--clients 1 16 64] [--seconds 10] [--assert]
 """

@@ -97,7 +97,7 @@ class ThreadQuarantined(Conflict):
     def __init__(self, *, thread_id: str, reason: str) -> None:
         super().__init__(
             f"thread {thread_id!r} is quarantined: {reason}. Repair the cause, then reading its state "
-            "(`GET /agent/state/...`) lifts the quarantine."
+            "(`GET /agent/state/{thread_id}?values=true`) lifts the quarantine."
         )
         self.thread_id = thread_id
         self.reason = reason

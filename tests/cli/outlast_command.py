@@ -143,10 +143,13 @@ class Running:
     def run(self, run_id: str) -> dict:
         return self.call(f"/agent/status/{run_id}")
 
-    def wait_for_status(self, run_id: str, *wanted: str, timeout_seconds: float = 40) -> dict:
-        wait_until(
-            lambda: self.run(run_id)["status"] in wanted, timeout_seconds, f"{agent_state(self, run_id)}, not {wanted}"
-        )
+    def wait_for_status(self, run_id: str, wanted: str, timeout_seconds: float = 40) -> dict:
+        def reached() -> bool:
+            run = self.run(run_id)
+            assert run["status"] == wanted or run["ended_at"] is None, f"{run}\n{self.text}"
+            return run["status"] == wanted
+
+        wait_until(reached, timeout_seconds, f"it did not become {wanted}")
         return self.run(run_id)
 
     def workers(self) -> list[int]:
@@ -156,10 +159,6 @@ class Running:
     def interrupt(self) -> None:
         """Ctrl-C: the terminal sends it to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
-
-
-def agent_state(running: Running, run_id: str) -> str:
-    return f"run {run_id} (was {running.run(run_id)['status']} at first)"
 
 
 @contextlib.contextmanager

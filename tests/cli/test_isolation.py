@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from outlast_command import make_project, running
-from waiting import until, wait_until
 
 from outlast.agents.registry import find_project
 from outlast.cli.isolation import Isolation
 from outlast.domain.run import NewRun, RunStatus
 from outlast.runtime import Runtime, work
 from outlast.settings import DatabaseSettings, Settings, WorkerSettings
+from waiting import until, wait_until
 
 pytestmark = pytest.mark.processes
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import pty
 import os
+import pty
 from datetime import timedelta
 from uuid import uuid4
 
@@ -16,7 +16,6 @@ from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
-from outlast.storage.postgres.workers import WorkerStore
 
 
 @pytest.fixture
@@ -81,9 +80,7 @@ async def test_a_terminal_gets_a_table_with_whole_ids(store, tmp_path, database_
 
 
 async def test_a_waiting_run_is_shown_and_answered_once(store, command):
-    run_id = await stored(
-        store, status=RunStatus.WAITING, interrupts=[{"id": "1", "value": {"question": "May I?"}}]
-    )
+    run_id = await stored(store, status=RunStatus.WAITING, interrupts=[{"id": "1", "value": {"question": "May I?"}}])
     shown = (await command("show", run_id)).stdout
     assert "May I?" in shown
     assert f"outlast runs answer {run_id}" in shown

@@ -45,7 +45,10 @@ async def test_the_checkpointer_page_runs_as_it_is_shown(database_url, tmp_path)
     assert ran.stdout == "You said: hello\n", ran.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page):
     base = (ROOT / page).parent
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text()):

@@ -18,6 +18,8 @@ SEEN: list[tuple[str, str]] = []
 GATES: dict[str, asyncio.Event] = {}
 ARRIVED: dict[str, asyncio.Event] = {}
 THREAD_GATE = threading.Event()
+#: What `asks` asks and `spits` returns: values that cannot come in as JSON.
+VALUES: dict[str, Any] = {}
 
 
 def reset() -> None:
@@ -25,6 +27,7 @@ def reset() -> None:
     GATES.clear()
     ARRIVED.clear()
     THREAD_GATE.clear()
+    VALUES.clear()
 
 
 def gate(name: str) -> tuple[asyncio.Event, asyncio.Event]:
@@ -110,7 +113,7 @@ async def _block(state: State, config: RunnableConfig) -> dict[str, Any]:
 def _ask(name: str) -> Any:
     async def node(state: State, config: RunnableConfig) -> dict[str, Any]:
         await visit(name, config)
-        answer = interrupt(state.get("value") or {"question": name})
+        answer = interrupt(VALUES.get("ask", {"question": name}))
         await visit(f"after {name}", config)
         return {"answers": [{name: answer}]}
 
@@ -183,7 +186,13 @@ async def _later(number: int) -> None:
 
 async def _spit(state: State, config: RunnableConfig) -> dict[str, Any]:
     await visit("spit", config)
-    return {"value": state["value"]}
+    return {"value": VALUES["spit"]}
+
+
+async def _doze(state: State, config: RunnableConfig) -> dict[str, Any]:
+    await visit("doze", config)
+    await asyncio.sleep(0.25)
+    return {"messages": ["doze"]}
 
 
 steps = chain("n1", "n2", "n3")
@@ -201,8 +210,9 @@ progress_sync = chain("report", report=_progress_sync)
 progress_own_loop = chain("report", report=_progress_own_loop)
 progress_many = chain("report", report=_many_reports)
 spits = chain("spit", spit=_spit)
+dozes = chain(*(f"doze{number}" for number in range(8)), **{f"doze{number}": _doze for number in range(8)})
 
 AGENTS = (
     "steps", "fails", "sleeps", "swallows", "threads", "blocks", "asks", "asks_twice", "asks_two", "progress_async",
-    "progress_sync", "progress_own_loop", "progress_tasks", "progress_many", "spits",
+    "progress_sync", "progress_own_loop", "progress_tasks", "progress_many", "spits", "dozes",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import engine_agents
 import pytest
-from conftest import Engine, project, seconds
+from engine import Engine, project, seconds
 from engine_agents import SEEN, THREAD_GATE, gate, nodes_of
 from waiting import until
 
@@ -94,7 +94,7 @@ async def test_a_cancellation_that_the_graph_made_up_itself_is_an_error_of_the_r
         run_id = await engine.start("fails", {"error": "CancelledError"}, max_attempts=2)
         view = await engine.ended(run_id)
 
-    assert (view.status, view.error_code) == (S.FAILED, "CancelledError")
+    assert (view.status, view.error_code, view.errors) == (S.FAILED, "NodeCancelledError", 2)
 
 
 # cancelling
@@ -321,11 +321,12 @@ async def test_the_answer_to_the_first_question_is_never_taken_for_the_second(en
     async with engine.working() as first:
         run_id = await engine.start("asks_twice")
         await until(lambda: _asks(engine, run_id, "first?"))
+        ((asked,),) = await engine.rows("SELECT interrupts::text FROM run_details")
         await first.runtime.queue.answer(run_id, 1)
         await until(lambda: _asks(engine, run_id, "second?"))
     # As if `waiting` had never been stored: the run is where it was when the first answer was given.
     await engine.rows("UPDATE runs SET status = 'queued', epoch = epoch + 1 WHERE id = %s", run_id)
-    await engine.rows("UPDATE run_details SET answer = '1', interrupts = NULL WHERE run_id = %s", run_id)
+    await engine.rows("UPDATE run_details SET answer = '1', interrupts = %s::jsonb WHERE run_id = %s", asked, run_id)
     async with engine.working() as second:
         await until(lambda: _asks(engine, run_id, "second?"))
         await second.runtime.queue.answer(run_id, 2)
@@ -392,16 +393,38 @@ async def test_a_graph_that_lost_a_step_in_the_middle_is_a_version_mismatch(engi
 # values
 
 
-@pytest.mark.parametrize("value", ["NUL \x00 inside", "lone \ud800 surrogate", 2**70, float("nan"), ["deep" * 10]])
-async def test_a_hostile_value_in_question_and_output_leaves_no_run_stuck(value: Any, engine: Engine) -> None:
-    async with engine.working() as running:
-        client = await engine.client()
-        run_id = await engine.start("asks", {"messages": []})
+HOSTILE = [
+    "NUL \x00 inside", "lone \ud800 surrogate", 2**70, float("nan"), {"\x00key": ["\udfff", -(2**64)]}, ["deep"] * 3
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+async def test_a_hostile_question_is_asked_and_answered(value: Any, engine: Engine) -> None:
+    engine_agents.VALUES["ask"] = value
+    async with engine.working():
+        run_id = await engine.start("asks")
         await engine.stands(run_id, S.WAITING)
-        await client.queue.answer(run_id, "yes")
-        assert (await engine.ended(run_id)).status is S.SUCCEEDED
-        agent = await running.runtime.registry.get("spits")
-        assert agent.name == "spits"
+        await (await engine.client()).queue.answer(run_id, "yes")
+        view = await engine.ended(run_id)
+
+    assert (view.status, view.output["answers"]) == (S.SUCCEEDED, [{"ask": "yes"}])
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+async def test_a_hostile_output_ends_its_run(value: Any, engine: Engine) -> None:
+    engine_agents.VALUES["spit"] = value
+    async with engine.working():
+        view = await engine.ended(await engine.start("spits"))
+
+    assert view.status is S.SUCCEEDED
+
+
+async def test_an_output_that_cannot_be_stored_fails_its_run_by_name(engine: Engine) -> None:
+    engine_agents.VALUES["spit"] = lambda: None
+    async with engine.working():
+        view = await engine.ended(await engine.start("spits"))
+
+    assert (view.status, view.error_code) == (S.FAILED, "state_not_serializable")
 
 
 async def test_a_quarantined_thread_takes_no_new_runs(engine: Engine) -> None:
@@ -469,19 +492,21 @@ async def test_a_blocked_event_loop_costs_no_lease(engine: Engine) -> None:
 
 
 async def test_a_worker_that_was_declared_dead_drops_its_runs_and_begins_a_new_life(engine: Engine) -> None:
-    arrived, go = gate("n2")
+    arrived, _ = gate("n2")
     async with engine.working() as running:
         run_id = await engine.start("steps")
         await arrived.wait()
         first = running.worker.id
         await engine.rows("UPDATE workers SET state = 'dead', ended_at = clock_timestamp() WHERE id = %s", first)
-        go.set()
+        await until(lambda: _lives_as_another(running, first))
         engine_agents.GATES.clear()
         view = await engine.ended(run_id)
-
-        assert running.worker.id != first
     assert view.status is S.SUCCEEDED
     assert view.epoch > 1
+
+
+async def _lives_as_another(running: Any, first: UUID | None) -> bool:
+    return running.worker.id != first
 
 
 async def test_a_lock_that_was_taken_by_the_old_session_is_taken_again_later(engine: Engine) -> None:

@@ -25,7 +25,7 @@ _LONGEST_MESSAGE = 2000
 
 def classify(error: BaseException) -> Failed:
     """Name the error and say whether another attempt can help."""
-    message = _clean(str(error) or type(error).__name__)
+    message = _clean(_text(error) or type(error).__name__)
     if isinstance(error, OutlastError):
         return Failed(code=error.code, message=message, retryable=error.retryable)
     if isinstance(error, BaseExceptionGroup):
@@ -35,6 +35,14 @@ def classify(error: BaseException) -> Failed:
         message=f"{type(error).__name__}: {message}",
         retryable=not isinstance(error, _HOPELESS),
     )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    # An error that cannot even be told must not take the news of itself away.
+    except Exception:  # noqa: BLE001
+        return ""
 
 
 def _clean(text: str) -> str:

@@ -62,7 +62,7 @@ def _scalar(value: object) -> Any:
     if value is None or isinstance(value, bool):
         return value
     number = int(cast("int", value))
-    return number if -(2**63) <= number < 2**63 else str(number)
+    return number if -(2**63) <= number < 2**64 else str(number)
 
 
 def _text(key: object) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,7 +16,7 @@ class Progress:
 
     def __init__(self, save: Save) -> None:
         self._save = save
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._newest: tuple[int, int] | None = None
         self._saving: asyncio.Task[None] | None = None
 
@@ -23,12 +24,12 @@ class Progress:
         """Start saving; the task ends when this report, or a newer one, is durable. On the event loop only."""
         self._newest = (done, total)
         if self._saving is None or self._saving.done():
-            self._saving = self._loop.create_task(self._drain(), name="outlast-progress")
+            self._saving = self.loop.create_task(self._drain(), name="outlast-progress")
         return self._saving
 
-    def report_from_thread(self, done: int, total: int) -> None:
-        """Save from a sync node; returns when it is durable."""
-        asyncio.run_coroutine_threadsafe(self._report_and_wait(done, total), self._loop).result()
+    def report_from_thread(self, done: int, total: int) -> "Future[None]":
+        """Save from another thread; the future ends when it is durable."""
+        return asyncio.run_coroutine_threadsafe(self._report_and_wait(done, total), self.loop)
 
     async def flush(self) -> None:
         """Wait until the last report is durable; raises what saving it raised."""
@@ -47,7 +48,7 @@ class Progress:
 class _Saved:
     """What `progress` returns: nothing to do, but it may be awaited."""
 
-    def __init__(self, task: "asyncio.Task[None] | None") -> None:
+    def __init__(self, task: "asyncio.Future[None] | None") -> None:
         self._task = task
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -73,8 +74,11 @@ def progress(done: int, total: int) -> Awaitable[None]:
     if reporter is None:
         return _Saved(None)
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
-        reporter.report_from_thread(done, total)
+        reporter.report_from_thread(done, total).result()
         return _Saved(None)
+    if loop is not reporter.loop:
+        # A sync node that runs a loop of its own.
+        return _Saved(asyncio.wrap_future(reporter.report_from_thread(done, total)))
     return _Saved(reporter.report(done, total))

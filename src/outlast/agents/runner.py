@@ -5,12 +5,13 @@ None       a run that has one goes on from it: its input is never applied twice
 resume     a run that was answered gives the answer to the checkpoint that asked, and to no later one
 """
 
+from collections.abc import Iterable
 from copy import copy
 from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
 from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
@@ -57,6 +58,8 @@ async def execute(agent: Agent, saver: Checkpointer, run: ClaimedRun, control: R
     config = run_config(run, version=agent.version)
     head = await saver.aget_tuple(_thread(run)) if _may_have_progress(run) else None
     given = _next_input(run, head)
+    if isinstance(given, Waiting):
+        return given
     if head is not None and _resumes(given):
         mismatch = await _version_mismatch(graph, agent, run, config, head)
         if mismatch is not None:
@@ -86,26 +89,52 @@ def _next_input(run: ClaimedRun, head: CheckpointTuple | None) -> Any:
     if head is None:
         return run.input
     if run.answered and run.waiting_at == UUID(head.checkpoint["id"]):
-        return _resumption(run.answer, head)
+        return _resumption(run, head)
     return None if head.metadata.get("run_id") == str(run.id) else run.input
 
 
-def _resumption(answer: Any, head: CheckpointTuple) -> Any:
-    """Address the answer to the question by its id.
+def _resumption(run: ClaimedRun, head: CheckpointTuple) -> Any:
+    """Address the answer to its question by id, if that is still open; else go on, or wait for what is asked now.
 
-    Bare, LangGraph refuses None, and takes an empty mapping for one of ids: the question would be asked again.
+    Bare, LangGraph refuses None, and takes an empty mapping for one of ids: the question would be asked again. A node
+    may ask again at the same checkpoint, and a worker may have died just then: LangGraph would take the answer that was
+    given to the first question for the second.
     """
-    asked = {item.id for _, channel, value in head.pending_writes or () if channel == INTERRUPT for item in value}
-    if not asked:
+    questions = _open_questions(head)
+    if not questions:
         # A breakpoint asks nothing; an answer kept for it would be taken for that to the next question.
         return None
-    if len(asked) > 1 or _names_one(answer, asked):
-        return Command(resume=answer)
-    return Command(resume={asked.pop(): answer})
+    asked = set(run.asked or questions)
+    if asked.isdisjoint(questions):
+        return _waiting_for(questions.values(), head)
+    if _names_one(run.answer, asked):
+        named = {question: text for question, text in run.answer.items() if question in questions}
+        return Command(resume=named) if named else None
+    return Command(resume={asked.pop(): run.answer} if len(asked) == 1 else run.answer)
+
+
+def _open_questions(head: CheckpointTuple) -> dict[str, Interrupt]:
+    """Return the questions of tasks that have not finished since, by id."""
+    writes = head.pending_writes or ()
+    finished = {task_id for task_id, channel, _ in writes if channel not in WRITES_IDX_MAP}
+    return {
+        item.id: item
+        for task_id, channel, value in writes
+        if channel == INTERRUPT and task_id not in finished
+        for item in value
+    }
 
 
 def _names_one(answer: object, asked: set[str]) -> bool:
     return isinstance(answer, dict) and not asked.isdisjoint(cast("dict[str, Any]", answer))
+
+
+def _waiting_for(questions: Iterable[Interrupt], head: CheckpointTuple) -> Waiting:
+    return Waiting(
+        interrupts=[_question(interrupt) for interrupt in questions],
+        checkpoint_id=UUID(head.checkpoint["id"]),
+        output=None,
+    )
 
 
 def _resumes(given: object) -> bool:
@@ -122,8 +151,7 @@ async def _version_mismatch(
     before = head.metadata.get("graph_version")
     if before in (None, agent.version):
         return None
-    state = await graph.aget_state(config)
-    if state.next or not (run.answered or _lost_steps(head, graph)):
+    if not _lost_steps(head, graph) and (not run.answered or (await graph.aget_state(config)).next):
         return None
     message = (
         f"agent {agent.name!r} is now version {agent.version}, the run stands in version {before} "

@@ -76,21 +76,6 @@ def url() -> None:
     typer.echo(_call(url_of))
 
 
-@app.command(hidden=True)
-def snapshot() -> None:
-    """Write schema.sql of the package anew from a migrated database; for those who work on Outlast itself."""
-    from outlast.storage.postgres.migrate import migrate  # noqa: PLC0415 - loads the database driver
-    from outlast.storage.postgres.snapshot import SNAPSHOT  # noqa: PLC0415 - as above
-    from outlast.storage.postgres.snapshot import snapshot as text_of  # noqa: PLC0415 - as above
-
-    async def write(database: "DatabaseSettings") -> None:
-        await migrate(database)
-        SNAPSHOT.write_text(await text_of(database), encoding="utf-8")
-
-    _call(write)
-    typer.echo(f"wrote {SNAPSHOT}")
-
-
 def _call(action: "Callable[[DatabaseSettings], Awaitable[T]]") -> T:
     """Do one thing with the database of this project."""
     from outlast.cli.processes import run  # noqa: PLC0415 - `outlast --help` needs neither loop nor settings

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from functools import partial
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,28 +21,37 @@ from outlast.runtime import Runtime
 from outlast.settings import Settings
 from outlast.storage.postgres.migrate import migrate
 
+_MESSAGE = {"messages": [{"role": "user", "content": "Hello"}]}
+
 
 async def develop(project: Project, settings: Settings, *, workers: int) -> None:
     """Run everything until the first signal, then stop it in order."""
     logs.configure()
     check_port(settings.server)
-    await _check_agents(project)
+    example = await _check_agents(project)
     async with session.database(settings, project.root) as complete:
         await migrate(complete.database)
         async with Runtime.open(complete, project, application_name="outlast-dev") as runtime:
-            await _run(runtime, private=not settings.database.url, workers=workers)
+            await _run(runtime, example, private=not settings.database.url, workers=workers)
 
 
-async def _check_agents(project: Project) -> None:
-    """Before anything is started, so that the message about a broken agent comes at once and stands alone."""
+async def _check_agents(project: Project) -> str:
+    """Load all agents before anything is started, so that the message about a broken one comes at once, and alone.
+
+    Returns the body of a request that starts the first of them.
+    """
     registry = Registry(project)
     try:
         await registry.load_all()
+        name = registry.names[0]
+        async with registry.opened(name) as agent:
+            given = _MESSAGE if "messages" in agent.graph.channels else {}
+        return orjson.dumps({"agent": name, "input": given}).decode()
     finally:
         await registry.aclose()
 
 
-async def _run(runtime: Runtime, *, private: bool, workers: int) -> None:
+async def _run(runtime: Runtime, example: str, *, private: bool, workers: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     fleet = Fleet(
         lambda: start_child(runtime.settings, "worker", "--concurrency", str(runtime.settings.worker.concurrency)),
@@ -58,7 +68,7 @@ async def _run(runtime: Runtime, *, private: bool, workers: int) -> None:
     with stop_signals(stop):
         await fleet.start()
         try:
-            await serve_until(stopping, runtime, partial(_greet, console, runtime, fleet, private=private))
+            await serve_until(stopping, runtime, partial(_greet, console, runtime, fleet, example, private=private))
         finally:
             await fleet.stop()
     console.print("stopped; runs that have not ended go on with the next `outlast dev`")
@@ -80,7 +90,7 @@ async def _bury(runtime: Runtime, pid: int) -> int:
     return sum(run.worker_pid == pid for run in running)
 
 
-def _greet(console: Console, runtime: Runtime, fleet: Fleet, url: str, *, private: bool) -> None:
+def _greet(console: Console, runtime: Runtime, fleet: Fleet, example: str, url: str, *, private: bool) -> None:
     agents, pids = runtime.registry.names, fleet.pids
     where = f"private PostgreSQL in {runtime.project.root / '.outlast'}" if private else "the one in DATABASE_URL"
     lines = {
@@ -92,7 +102,6 @@ def _greet(console: Console, runtime: Runtime, fleet: Fleet, url: str, *, privat
     console.print(f"[bold]Outlast {__version__}[/]\n")
     for name, value in lines.items():
         console.print(f"  {name:<10}{escape(value)}")
-    body = f'{{"agent": "{agents[0]}", "input": {{}}}}'
     console.print("\nStart a run:\n")
-    console.print(f"  curl {url}/agent/start -H 'content-type: application/json' -d '{escape(body)}'")
+    console.print(f"  curl {url}/agent/start -H 'content-type: application/json' -d '{escape(example)}'")
     console.print("\nCtrl-C stops everything in order.", soft_wrap=True)

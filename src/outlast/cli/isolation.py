@@ -9,6 +9,7 @@ When it ends without having settled, that is a crash of this run, and of nothing
 """
 
 import asyncio
+import os
 import resource
 import signal
 from asyncio.subprocess import Process
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from langgraph.runtime import RunControl
@@ -29,14 +30,14 @@ from outlast.domain.run import ClaimedRun, RunStatus
 from outlast.errors import DatabaseUnavailable
 from outlast.queues.wakeup import QUEUED
 from outlast.runtime import Runtime
+from outlast.telemetry import emit
 from outlast.workers.executor import Execution
 
 T = TypeVar("T")
-# The child did not get as far as the run, so the run is not to blame: no database, a broken project file.
-NOT_STARTED: Final = 75
 # RunControl has no event to wait for.
 _LOOK_EVERY_SECONDS: Final = 0.1
 _CANCEL_SECONDS: Final = 5.0
+_START_AGAIN: Final = timedelta(seconds=2)
 
 
 class Isolation:
@@ -50,27 +51,39 @@ class Isolation:
 
         Raises LeaseLost when it has another owner.
         """
-        command = ("isolated-run", str(run.id), str(run.epoch), "--project", str(self._runtime.project.root))
-        child = await start_child(self._runtime.settings, *command)
-        try:
-            await _ended(child, control)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if control.drain_reason != "cancelled" or task is None:
-                await _kill(child)
-                raise
-            task.uncancel()
-            await _cancel(child)
-            await self._settle(run, Settlement(status=RunStatus.CANCELLED))
-        else:
-            await self._account(run, child.returncode, drained=control.drain_requested)
+        with _Begun() as begun:
+            child = await self._start(run, begun)
+            try:
+                await _ended(child, control)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if control.drain_reason != "cancelled" or task is None:
+                    await _kill(child)
+                    raise
+                task.uncancel()
+                await _cancel(child)
+                await self._settle(run, Settlement(status=RunStatus.CANCELLED))
+            else:
+                await self._account(run, begun=begun.seen(), drained=control.drain_requested)
 
-    async def _account(self, run: ClaimedRun, status: int | None, *, drained: bool) -> None:
-        if status == NOT_STARTED:
-            await self._settle(run, Settlement(status=RunStatus.QUEUED, delay=timedelta(seconds=2)))
-        elif drained and status == -signal.SIGTERM:
-            # Told to stop before it could listen.
-            await self._settle(run, Settlement(status=RunStatus.QUEUED))
+    async def _start(self, run: ClaimedRun, begun: "_Begun") -> Process:
+        given = (
+            str(run.id),
+            str(run.epoch),
+            "--project",
+            str(self._runtime.project.root),
+            "--begun",
+            str(begun.writes),
+        )
+        return await start_child(self._runtime.settings, "isolated-run", *given, pass_fds=(begun.writes,))
+
+    async def _account(self, run: ClaimedRun, *, begun: bool, drained: bool) -> None:
+        if not begun:
+            # No database, no memory, a project file in the middle of an edit: the run is not to blame.
+            delay = timedelta(0) if drained else _START_AGAIN
+            if not drained:
+                emit("loop.failed", loop="isolation", error="its process did not get as far as the run", run_id=run.id)
+            await self._settle(run, Settlement(status=RunStatus.QUEUED, delay=delay))
         elif await _patiently(lambda: self._runtime.queue.store.crashed(run)):
             self._runtime.wakeup.tell(QUEUED)
 
@@ -78,8 +91,29 @@ class Isolation:
         await _patiently(lambda: self._runtime.queue.settle(run, settlement))
 
 
-async def isolated_run(run_id: UUID, epoch: int, root: Path) -> None:
-    """Be the child: execute one run that the parent's worker owns. Raises OutlastError only before it begins."""
+class _Begun:
+    """A pipe through which the child says that from here on, what happens is the run's doing."""
+
+    def __init__(self) -> None:
+        self._reads, self.writes = os.pipe()
+        os.set_blocking(self._reads, False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._reads)
+        os.close(self.writes)
+
+    def seen(self) -> bool:
+        try:
+            return bool(os.read(self._reads, 1))
+        except BlockingIOError:
+            return False
+
+
+async def isolated_run(run_id: UUID, epoch: int, root: Path, begun: int) -> None:
+    """Be the child: execute one run that the parent's worker owns."""
     logs.configure()
     project = read_project(root)
     settings = read_settings(project, {})
@@ -89,15 +123,18 @@ async def isolated_run(run_id: UUID, epoch: int, root: Path) -> None:
     async with Runtime.open(settings, project, application_name="outlast-isolated") as runtime:
         run = await runtime.queue.store.claimed(run_id, epoch)
         if run is not None:
-            await _execute(runtime, run)
+            await _execute(runtime, run, begun)
 
 
-async def _execute(runtime: Runtime, run: ClaimedRun) -> None:
+async def _execute(runtime: Runtime, run: ClaimedRun, begun: int) -> None:
     execution = Execution(run)
-    execution.task = asyncio.create_task(runtime.executor().execute(execution), name=f"run-{run.id}")
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, execution.control.request_drain)
     loop.add_signal_handler(signal.SIGUSR1, execution.cancel)
+    # Ctrl-C reaches the whole process group; the worker knows what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.write(begun, b"!")
+    execution.task = asyncio.create_task(runtime.executor().execute(execution), name=f"run-{run.id}")
     await execution.task
 
 

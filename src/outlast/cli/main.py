@@ -4,7 +4,6 @@
 # Imports inside of commands: `outlast --help` has to be quick.
 # ruff: noqa: D301, PLC0415
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -163,17 +162,14 @@ def isolated_run(
     epoch: Annotated[int, typer.Argument()],
     *,
     project: Annotated[Path, typer.Option()],
+    begun: Annotated[int, typer.Option(help="The descriptor to write to when the run begins.")],
     parent: Annotated[int, typer.Option()],
 ) -> None:
     """Execute one run for the worker that owns it; started by the worker."""
     from outlast.cli import isolation, processes
 
     processes.end_with_parent(parent)
-    try:
-        processes.run(isolation.isolated_run(run_id, epoch, project))
-    except OutlastError as error:
-        typer.echo(f"outlast: run {run_id} could not be started: {message(error)}", err=True)
-        sys.exit(isolation.NOT_STARTED)
+    processes.run(isolation.isolated_run(run_id, epoch, project, begun))
 
 
 def _arguments(

@@ -25,7 +25,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-async def start_child(settings: Settings, *arguments: str) -> Process:
+async def start_child(settings: Settings, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Process:
     """Start `outlast ARGUMENTS --parent PID` on the same database.
 
     Call it on the main thread: the child dies with the thread that started it.
@@ -36,6 +36,7 @@ async def start_child(settings: Settings, *arguments: str) -> Process:
         *(sys.executable, "-m", "outlast", *arguments, "--parent", str(os.getpid())),
         stdin=asyncio.subprocess.DEVNULL,
         env=environment,
+        pass_fds=pass_fds,
     )
 
 

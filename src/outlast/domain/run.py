@@ -93,6 +93,8 @@ class ClaimedRun:
     answer: Any
     answered: bool
     waiting_at: UUID | None
+    #: The ids of the questions that it was given for.
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

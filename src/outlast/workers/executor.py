@@ -107,7 +107,7 @@ class Executor:
         except LeaseLost:
             raise
         # Whatever a user's graph raises ends its own attempt and nothing else.
-        except Exception as error:  # noqa: BLE001
+        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
             return Cancelled() if execution.cancelled else classify(error)
 
     async def _invoke(self, execution: Execution) -> Outcome:

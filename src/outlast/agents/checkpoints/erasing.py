@@ -129,7 +129,7 @@ async def _checkpoints(connection: Connection, key: bytes) -> list[StoredCheckpo
             metadata=row[4],
             body=row[5],
             seq=row[6],
-        )  # fmt: skip
+        )
         for row in await cursor.fetchall()
     ]
 

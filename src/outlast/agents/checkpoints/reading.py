@@ -1,6 +1,7 @@
 """From rows back to LangGraph's checkpoints, exact or not at all.
 
-What cannot be restored to its type raises StateUnreadable, naming the place in the state; it never becomes None or a dict.
+What cannot be restored to its type raises StateUnreadable, naming the place in the state; it never becomes None or a
+dict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -149,7 +149,7 @@ def _writes_row(
         checkpoint_id=address.required(),
         task_id=task,
         idx=idx,
-        count=len(nodes),
+        writes=len(nodes),
         task_path=task_path,
         body=pack(nodes),
         fence=fence,

@@ -178,11 +178,16 @@ class RunBody:
             started_at=run.started_at,
             ended_at=run.ended_at,
             output=run.output,
-            interrupts=run.interrupts,
+            interrupts=open_questions(run),
             error=None if run.error_code is None else RunErrorBody(run.error_code, run.error_message),
             progress=None if run.completed is None else ProgressBody(run.completed, run.total),
             worker=None if run.worker_id is None else WorkerBody(run.worker_id, run.worker_pid),
         )
+
+
+def open_questions(run: RunView) -> list[dict[str, Any]] | None:
+    """Return what a person is asked; a question that has its answer is open no more."""
+    return run.interrupts if run.status is RunStatus.WAITING else None
 
 
 def location(run_id: UUID) -> dict[str, str]:

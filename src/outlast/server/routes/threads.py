@@ -12,7 +12,7 @@ from outlast.domain.run import RunStatus, RunView
 from outlast.server.bodies import Json, JsonRoute
 from outlast.server.current import CurrentRuntime
 from outlast.server.problems import DOCUMENTED
-from outlast.server.routes.runs import RunErrorBody
+from outlast.server.routes.runs import RunErrorBody, open_questions
 from outlast.server.thread_values import read_values
 
 router = APIRouter(prefix="/agent", tags=["threads"], route_class=JsonRoute, responses=DOCUMENTED)
@@ -80,7 +80,7 @@ def _body(run: RunView, values: Any) -> ThreadBody:
         run_id=str(run.id),
         agent=run.agent,
         updated_at=max(time for time in times if time is not None),
-        interrupts=run.interrupts,
+        interrupts=open_questions(run),
         error=None if run.error_code is None else RunErrorBody(run.error_code, run.error_message),
         values=values,
     )

@@ -61,7 +61,7 @@ class WritesRow(NamedTuple):
     checkpoint_id: UUID
     task_id: bytes
     idx: int
-    count: int
+    writes: int
     task_path: str
     body: bytes
     fence: Fence | None = None
@@ -132,7 +132,7 @@ def _writes_parameters(rows: Sequence[tuple[int, WritesRow]]) -> dict[str, Array
         "w_checkpoint": UuidArray.of(row.checkpoint_id for _, row in rows),
         "w_task": ByteaArray([row.task_id for _, row in rows]),
         "w_idx": IntArray.of(row.idx for _, row in rows),
-        "w_count": IntArray.of(row.count for _, row in rows),
+        "w_count": IntArray.of(row.writes for _, row in rows),
         "w_path": TextArray.of(row.task_path for _, row in rows),
         "w_body": ByteaArray([row.body for _, row in rows]),
         **_fence_parameters("w", [row for _, row in rows]),

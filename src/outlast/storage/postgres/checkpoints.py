@@ -134,9 +134,16 @@ class CheckpointReader:
         rows = await self._fetch(_SQL.list_checkpoints, parameters)
         return [
             StoredCheckpoint(
-                thread_key=row[0].bytes, thread_id=row[1], ns=row[2], checkpoint_id=row[3], parent_id=row[4],
-                metadata=row[5], body=row[6], seq=row[7], is_head=row[8],
-            )  # fmt: skip
+                thread_key=row[0].bytes,
+                thread_id=row[1],
+                ns=row[2],
+                checkpoint_id=row[3],
+                parent_id=row[4],
+                metadata=row[5],
+                body=row[6],
+                seq=row[7],
+                is_head=row[8],
+            )
             for row in rows
         ]
 

@@ -49,10 +49,11 @@ class MigrationStatus:
 @cache
 def migrations() -> tuple[Migration, ...]:
     """Return the migrations shipped with this version, in order."""
-    found: list[Migration] = []
-    for entry in files("outlast.storage.postgres").joinpath("migrations").iterdir():
-        if match := _FILE.match(entry.name):
-            found.append(Migration(version=int(match[1]), name=match[2], text=entry.read_text(encoding="utf-8")))
+    found = (
+        Migration(version=int(match[1]), name=match[2], text=entry.read_text(encoding="utf-8"))
+        for entry in files("outlast.storage.postgres").joinpath("migrations").iterdir()
+        if (match := _FILE.match(entry.name))
+    )
     return tuple(sorted(found, key=lambda migration: migration.version))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, errors
-from psycopg.pq import ExecStatus, Format, PGresult
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
 
 _NAME = b"outlast_prepared"
 

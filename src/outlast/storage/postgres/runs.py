@@ -9,7 +9,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
@@ -22,6 +22,7 @@ from outlast.telemetry import emit
 
 _SQL = Queries("runs")
 Connection = AsyncConnection[Any]
+Cursor = AsyncCursor[Any]
 
 
 class RunStore:
@@ -39,22 +40,21 @@ class RunStore:
         and stores nothing. Raises Conflict when the key came with another body, ThreadQuarantined when the thread's
         state cannot be restored.
         """
-        async with self._pool.transaction() as connection:
-            thread = thread_key(run.thread_id)
-            cursor = await connection.execute(
-                _SQL.open_thread, {"thread_key": UUID(bytes=thread), "thread_id": run.thread_id}
-            )
-            opened = await cursor.fetchone()
-            if opened is not None and opened[0] is not None:
-                raise ThreadQuarantined(thread_id=run.thread_id, reason=opened[0])
-            if key is not None and (known := await _remember(connection, run.id, key)) is not None:
-                return known, None
-            cursor = await connection.execute(_SQL.enqueue, _new_run_parameters(run, thread))
-            row = cast("tuple[str]", await cursor.fetchone())
-            emit("run.enqueue.before_commit", run_id=run.id)
+        if key is None:
+            # Nothing is decided between the statements, so they go out together.
+            async with self._pool.pipelined() as connection:
+                cursors = await _add(connection, run)
+                emit("run.enqueue.before_commit", run_id=run.id)
+            status = await _added(run, cursors)
+        else:
+            async with self._pool.transaction() as connection:
+                if (known := await _remember(connection, run.id, key)) is not None:
+                    return known, None
+                status = await _added(run, await _add(connection, run))
+                emit("run.enqueue.before_commit", run_id=run.id)
         with as_unavailable():
             emit("run.enqueued", run_id=run.id)
-        return run.id, RunStatus(row[0])
+        return run.id, status
 
     # the owner's side
 
@@ -261,6 +261,23 @@ class RunStore:
             return await _unblock(connection, key)
 
 
+async def _add(connection: Connection, run: NewRun) -> tuple[Cursor, Cursor]:
+    """Lock the thread, then insert the run; a quarantined thread gets none."""
+    thread = thread_key(run.thread_id)
+    opened = await connection.execute(_SQL.open_thread, {"thread_key": UUID(bytes=thread), "thread_id": run.thread_id})
+    return opened, await connection.execute(_SQL.enqueue, _new_run_parameters(run, thread))
+
+
+async def _added(run: NewRun, cursors: tuple[Cursor, Cursor]) -> RunStatus:
+    """Return what the new run is; raises ThreadQuarantined when it was not inserted."""
+    opened, added = cursors
+    row = await added.fetchone()
+    if row is None:
+        reason = cast("tuple[str]", await opened.fetchone())[0]
+        raise ThreadQuarantined(thread_id=run.thread_id, reason=reason)
+    return RunStatus(row[0])
+
+
 async def _remember(connection: Connection, run_id: UUID, key: tuple[str, str, bytes]) -> UUID | None:
     """Bind an idempotency key to this run; return the run it is bound to already, if any."""
     route, name, body_hash = key
@@ -331,7 +348,7 @@ def _claimed(row: tuple[Any, ...]) -> ClaimedRun:
         input=orjson.loads(row[5]), config=row[6], metadata=row[7], errors=row[8], crashes=row[9],
         max_attempts=row[10], timeout_seconds=row[11],
         answer=None if answer is None else orjson.loads(answer), answered=answer is not None, waiting_at=row[13],
-        has_state=row[14],
+        has_state=row[14], asked=tuple(question["id"] for question in row[15] or () if question.get("id")),
     )  # fmt: skip
 
 

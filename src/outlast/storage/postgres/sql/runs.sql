@@ -20,6 +20,7 @@ WITH run AS (
            ) THEN 'blocked' ELSE 'queued' END,
            %(priority)s, clock_timestamp() + make_interval(secs => %(delay)s),
            %(max_attempts)s, %(timeout_seconds)s
+    FROM threads WHERE key = %(thread_key)s AND quarantine_reason IS NULL
     RETURNING id, status
 ), details AS (
     INSERT INTO run_details (run_id, input, config, metadata)
@@ -65,7 +66,8 @@ WITH due AS MATERIALIZED (
 SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.metadata, c.errors, c.crashes,
        c.max_attempts, c.timeout_seconds, d.answer, d.waiting_at,
        -- The run owns its thread now, so a thread without state stays so until the run itself writes.
-       EXISTS (SELECT FROM checkpoint_heads h WHERE h.thread_key = c.thread_key) AS has_state
+       EXISTS (SELECT FROM checkpoint_heads h WHERE h.thread_key = c.thread_key) AS has_state,
+       CASE WHEN d.answer IS NOT NULL THEN d.interrupts END AS asked
 FROM claimed c
 JOIN run_details d ON d.run_id = c.id
 JOIN threads t ON t.key = c.thread_key
@@ -75,7 +77,8 @@ ORDER BY c.priority DESC, c.available_at, c.id;
 -- What `claim` answered, once more, for the process that executes one suspect run by itself.
 SELECT r.id, r.epoch, t.thread_id, r.thread_key, r.agent, d.input, d.config, d.metadata, r.errors, r.crashes,
        r.max_attempts, r.timeout_seconds, d.answer, d.waiting_at,
-       EXISTS (SELECT FROM checkpoint_heads h WHERE h.thread_key = r.thread_key) AS has_state
+       EXISTS (SELECT FROM checkpoint_heads h WHERE h.thread_key = r.thread_key) AS has_state,
+       CASE WHEN d.answer IS NOT NULL THEN d.interrupts END AS asked
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -112,7 +115,9 @@ WITH settled AS (
 )
 UPDATE run_details d
 SET output = coalesce(%(output)s, d.output),
-    interrupts = CASE WHEN settled.status = 'waiting' THEN %(interrupts)s::jsonb END,
+    -- Kept with the answer until the answer is dealt with.
+    interrupts = CASE WHEN settled.status = 'waiting' THEN %(interrupts)s::jsonb
+                      WHEN settled.status = 'queued' THEN d.interrupts END,
     waiting_at = CASE WHEN settled.status = 'waiting' THEN %(waiting_at)s
                       WHEN settled.status = 'queued' THEN d.waiting_at END,
     -- An answer was given to one question; it must not be taken for the answer to the next.
@@ -266,9 +271,6 @@ SELECT FROM threads WHERE key = %(thread_key)s AND deleted_at IS NULL;
 -- Which of these runs stand still: ended, or waiting for a person.
 SELECT id FROM runs
 WHERE id = ANY(%(ids)s) AND status IN ('succeeded', 'failed', 'cancelled', 'waiting');
-
--- name: quarantine_of
-SELECT quarantine_reason FROM threads WHERE key = %(thread_key)s;
 
 -- name: depth
 SELECT status, count(*) FROM runs WHERE status IN ('blocked', 'queued', 'running', 'waiting') GROUP BY status;

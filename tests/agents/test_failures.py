@@ -1,0 +1,61 @@
+import pytest
+from langgraph.errors import GraphRecursionError, InvalidUpdateError
+from pydantic import BaseModel, ValidationError
+
+from outlast.agents.failures import classify
+from outlast.errors import DatabaseUnavailable, StateTooLarge, ThreadConflict
+
+
+class Wanted(BaseModel):
+    number: int
+
+
+def invalid() -> ValidationError:
+    try:
+        Wanted.model_validate({"number": "x"})
+    except ValidationError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        (ValueError("no"), "ValueError", True),
+        (ConnectionResetError("gone"), "ConnectionResetError", True),
+        (TimeoutError(), "TimeoutError", True),
+        (TypeError("no"), "TypeError", False),
+        (NameError("x"), "NameError", False),
+        (ModuleNotFoundError("x"), "ModuleNotFoundError", False),
+        (GraphRecursionError("deep"), "GraphRecursionError", False),
+        (InvalidUpdateError("two"), "InvalidUpdateError", False),
+        (invalid(), "ValidationError", False),
+        (DatabaseUnavailable("away"), "database_unavailable", True),
+        (StateTooLarge(path="x", size_bytes=2, limit_bytes=1), "state_too_large", False),
+        (ThreadConflict(thread_id="t", checkpoint_ns="", checkpoint_id="c"), "thread_conflict", False),
+        (ExceptionGroup("both", [TypeError("a"), ValueError("b")]), "TypeError", False),
+        (ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("b")])]), "ValueError", True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_has_a_name_and_is_tried_again_only_where_that_can_help(
+    error: BaseException, code: str, retryable: bool  # noqa: FBT001
+) -> None:
+    failed = classify(error)
+
+    assert (failed.code, failed.retryable) == (code, retryable)
+
+
+class Rude(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [ValueError("a\x00b\ud800" + "x" * 10_000), ValueError(), Rude(), KeyError("k")])
+def test_a_message_is_short_text_that_postgresql_takes(error: Exception) -> None:
+    message = classify(error).message
+
+    assert message
+    assert len(message) < 3000
+    assert "\x00" not in message
+    message.encode("utf-8")
