@@ -9,6 +9,7 @@ import ast
 import asyncio
 import os
 import sysconfig
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ RISKY = {
 }  # fmt: skip
 PACE_SECONDS = float(os.environ.get("OUTLAST_DEMO_PACE", "0"))
 WITNESS = os.environ.get("OUTLAST_WITNESS")
+PARSER = threading.Lock()
 
 
 @entrypoint()
@@ -69,7 +71,7 @@ async def read(name: str) -> dict[str, Any]:
 def study(name: str) -> dict[str, Any]:
     """Find out what there is to say about a document."""
     source = (Path(sysconfig.get_path("stdlib")) / name).read_text(encoding="utf-8", errors="replace")
-    tree = ast.parse(source)
+    tree = parsed(source)
     nodes = list(ast.walk(tree))
     imports = {found for node in nodes for found in imported(node)}
     calls = [(node.lineno, called(node.func)) for node in nodes if isinstance(node, ast.Call)]
@@ -82,6 +84,18 @@ def study(name: str) -> dict[str, Any]:
         "risky": [f"{line}: {call}" for line, call in sorted(calls) if call in RISKY],
         "pid": os.getpid(),
     }
+
+
+def parsed(source: str) -> ast.Module:
+    """Parse, one document at a time: some Pythons (3.11.7 for one) fail now and then when two threads of a process do.
+
+    See https://github.com/python/cpython/issues/106905; others in this process may parse too, hence the second try.
+    """
+    with PARSER:
+        try:
+            return ast.parse(source)
+        except SystemError:
+            return ast.parse(source)
 
 
 def imported(node: ast.AST) -> Iterator[str]:

@@ -204,6 +204,8 @@ def started(*, with_model: bool) -> Iterator[Outlast]:
         raise DemoError(f"{error}\n\nThe last lines of Outlast:\n{tail}") from error
     finally:
         stop(process)
+        # The database stops by itself, a moment after its last user; its files are removed after it.
+        until(lambda: not (project / ".outlast/postgres/data/postmaster.pid").exists(), "the database to stop")
         shutil.rmtree(project, ignore_errors=True)
 
 
@@ -307,5 +309,7 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both end it in order; a shell's background jobs are born with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())

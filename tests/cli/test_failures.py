@@ -24,6 +24,11 @@ def test_no_project(tmp_path):
     refused(outlast("dev", cwd=tmp_path), 2, "no outlast.toml or langgraph.json", 'my_agent = "./agent.py:graph"')
 
 
+def test_a_project_without_agents(tmp_path):
+    (tmp_path / "outlast.toml").write_text("[worker]\nconcurrency = 1\n")
+    refused(outlast("dev", "--port", 0, cwd=tmp_path), 2, "names no agent", 'my_agent = "./agent.py:graph"')
+
+
 def test_a_broken_agent_is_found_before_anything_starts(tmp_path):
     (tmp_path / "outlast.toml").write_text('[agents]\nbroken = "./agent.py:graph"\n')
     (tmp_path / "agent.py").write_text("graph = 1 / 0\n")

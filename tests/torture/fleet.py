@@ -1,14 +1,17 @@
 """Real worker processes to start, kill, freeze and wake; and the runs that they work on."""
 
+import asyncio
 import json
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,11 @@ from outlast.domain.run import NewRun, RunStatus
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.settings import DatabaseSettings
+from outlast.storage.postgres import embedded_watchdog
+from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
+from outlast.testing.postgres import Databases
 
 HERE = Path(__file__).parent
 PROJECT = HERE / "outlast.toml"
@@ -68,59 +74,44 @@ class WorkerProcess:
         return self.status
 
 
-class Fleet:
-    """Starts workers on one database; all are killed at the end."""
+class Zygote:
+    """The process that worker processes are forked from."""
 
-    def __init__(self, zygote: "subprocess.Popen[bytes]", url: str, directory: Path, settings: Mapping[str, str]):
-        self._zygote = zygote
-        self._url = url
-        self._settings = dict(settings)
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
         self._started: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        self.witness = directory / "witness.jsonl"
-        self.log = directory / "workers.log"
         self.workers: dict[int, WorkerProcess] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     @classmethod
     @contextmanager
-    def open(cls, url: str, directory: Path, settings: Mapping[str, str] = SHRUNK) -> Iterator["Fleet"]:
+    def open(cls) -> Iterator["Zygote"]:
         command = [sys.executable, str(HERE / "zygote.py"), str(PROJECT)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("OUTLAST_")}
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"LANGSMITH_TRACING": "false"}
-        ) as zygote:
-            fleet = cls(zygote, url, directory, settings)
+        ) as process:
+            zygote = cls(process)
             try:
-                yield fleet
+                yield zygote
             finally:
-                for worker in fleet.living:
+                for worker in list(zygote.workers.values()):
                     worker.kill()
-                for worker in list(fleet.workers.values()):
                     worker.ended.wait(10)
-                assert zygote.stdin is not None
-                zygote.stdin.close()
-                fleet._reader.join(10)
+                assert process.stdin is not None
+                process.stdin.close()
+                zygote._reader.join(10)
 
-    def start(self, **environment: str) -> WorkerProcess:
-        """Fork a worker; it registers a moment later (see `Runs.live_worker`)."""
-        request = {
-            "url": self._url,
-            "log": str(self.log),
-            "environment": {**self._settings, PATH_VARIABLE: str(self.witness), **environment},
-        }
-        assert self._zygote.stdin is not None
-        self._zygote.stdin.write((json.dumps(request) + "\n").encode())
-        self._zygote.stdin.flush()
+    def fork(self, request: Mapping[str, Any]) -> WorkerProcess:
+        assert self._process.stdin is not None
+        self._process.stdin.write((json.dumps(request) + "\n").encode())
+        self._process.stdin.flush()
         return self._started.get(timeout=30)
 
-    @property
-    def living(self) -> list[WorkerProcess]:
-        return [worker for worker in list(self.workers.values()) if not worker.ended.is_set()]
-
     def _read(self) -> None:
-        assert self._zygote.stdout is not None
-        for line in self._zygote.stdout:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
             event = json.loads(line)
             if "started" in event:
                 worker = self.workers[event["started"]] = WorkerProcess(event["started"])
@@ -129,6 +120,56 @@ class Fleet:
                 worker = self.workers[event["ended"]]
                 worker.status = event["status"]
                 worker.ended.set()
+
+
+class Fleet:
+    """Starts workers on one database; all are killed at the end."""
+
+    def __init__(self, zygote: Zygote, url: str, directory: Path, settings: Mapping[str, str] = SHRUNK) -> None:
+        self._zygote = zygote
+        self._url = url
+        self._settings = dict(settings)
+        self.witness = directory / "witness.jsonl"
+        self.log = directory / "workers.log"
+        self.faults = directory / "faults.log"
+        self.workers: list[WorkerProcess] = []
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, url: str, directory: Path, settings: Mapping[str, str] = SHRUNK, *, zygote: Zygote | None = None
+    ) -> Iterator["Fleet"]:
+        with ExitStack() as stack:
+            fleet = cls(zygote or stack.enter_context(Zygote.open()), url, directory, settings)
+            try:
+                yield fleet
+            finally:
+                for worker in fleet.living:
+                    worker.kill()
+                for worker in fleet.workers:
+                    worker.ended.wait(10)
+
+    def start(self, *, fault: str = "", **environment: str) -> WorkerProcess:
+        """Fork a worker; it registers a moment later (see `Runs.live_worker`)."""
+        armed = {"OUTLAST_FAULT": f"{fault};log={self.faults}"} if fault else {}
+        request = {
+            "url": self._url,
+            "log": str(self.log),
+            "environment": {**self._settings, PATH_VARIABLE: str(self.witness), **armed, **environment},
+        }
+        worker = self._zygote.fork(request)
+        self.workers.append(worker)
+        return worker
+
+    @property
+    def living(self) -> list[WorkerProcess]:
+        return [worker for worker in self.workers if not worker.ended.is_set()]
+
+    def struck(self) -> list[tuple[str, int]]:
+        """Return the fault points that acted, with the process in which they did."""
+        if not self.faults.exists():
+            return []
+        return [(line.split()[0], int(line.split()[1])) for line in self.faults.read_text().splitlines()]
 
 
 @dataclass
@@ -169,3 +210,24 @@ class Runs:
 
     async def epoch(self, run_id: UUID) -> int:
         return (await self.queue.store.get(run_id)).epoch
+
+
+async def until(predicate: Callable[[], Awaitable[object]], timeout: float = 20.0, message: str = "") -> None:  # noqa: ASYNC109
+    """Wait for something to become true."""
+    deadline = time.monotonic() + timeout
+    while not await predicate():
+        assert time.monotonic() < deadline, message or f"not true within {timeout} s"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def own_server() -> AsyncIterator[Databases]:
+    """A server of this process alone, for programs outside the test suite."""
+    with tempfile.TemporaryDirectory(prefix="outlast-") as name:
+        directory = Path(name).resolve()
+        try:
+            with EmbeddedPostgres.start(directory) as server:
+                async with Databases.open(server.url) as databases:
+                    yield databases
+        finally:
+            embedded_watchdog.stop_server(directory)

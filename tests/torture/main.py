@@ -14,23 +14,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
 from checker import Asked, observe, violations, write_history
-from fleet import SHRUNK, Fleet, Runs, WorkerProcess
+from fleet import SHRUNK, Fleet, Runs, WorkerProcess, Zygote, own_server
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from witness import seen
 
 from outlast.errors import Conflict
 from outlast.domain.run import RunStatus
-from outlast.storage.postgres import embedded_watchdog
-from outlast.storage.postgres.embedded import EmbeddedPostgres
-from outlast.testing.postgres import Databases
 
 SETTINGS = {**SHRUNK, "OUTLAST_RETRY__MAX_CRASHES": "100", "OUTLAST_WORKER__CONCURRENCY": "12"}
 # What remains to be done when the last kill has fallen; far longer than it takes.
@@ -172,22 +169,11 @@ class Torture:
             await asyncio.sleep(0.1)
 
 
-@contextlib.asynccontextmanager
-async def own_database() -> AsyncIterator[str]:
-    """A migrated database on a server of this process alone."""
-    with tempfile.TemporaryDirectory(prefix="outlast-") as name:
-        directory = Path(name)
-        try:
-            with EmbeddedPostgres.start(directory) as server:
-                async with Databases.open(server.url) as databases:
-                    yield await databases.create()
-        finally:
-            embedded_watchdog.stop_server(directory.resolve())
-
-
-async def torture(plan: Plan, url: str, directory: Path, tick: Callable[[Account], None]) -> tuple[Account, list[str]]:
+async def torture(
+    plan: Plan, url: str, directory: Path, tick: Callable[[Account], None], *, zygote: Zygote | None = None
+) -> tuple[Account, list[str]]:
     """Torture on this database; return what was done and what was broken."""
-    with Fleet.open(url, directory, SETTINGS) as fleet:
+    with Fleet.open(url, directory, SETTINGS, zygote=zygote) as fleet:
         async with Runs.open(url) as runs:
             session = Torture(plan, fleet, runs, tick=tick)
             found = await session.run()
@@ -241,7 +227,8 @@ async def _main() -> int:
     # Kept when something was broken.
     directory = Path(tempfile.mkdtemp(prefix="outlast-torture-"))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    async with own_database() as url:
+    async with own_server() as databases:
+        url = await databases.create()
         with Progress(*columns, console=console, transient=True) as progress:
             bar = progress.add_task("torturing", total=plan.kills)
 

@@ -51,7 +51,7 @@ def _plain(value: object, *, depth: int) -> Any:
         return _scalar(value) if isinstance(value, _SCALARS) else _plain(_default(value), depth=depth + 1)
     # It is the value's own method that failed.
     except Exception:  # noqa: BLE001
-        return f"<{type(value).__qualname__}>"
+        return f"<{type(cast('object', value)).__qualname__}>"
 
 
 def _scalar(value: object) -> Any:

@@ -33,11 +33,7 @@ def run_config(run: ClaimedRun, *, version: str | None = None) -> RunnableConfig
     """Return the configuration the graph sees; the version is kept with each checkpoint."""
     given = dict(run.config)
     asked = cast("dict[str, Any]", given.pop("configurable", None) or {})
-    configurable = {
-        key: value
-        for key, value in asked.items()
-        if key not in _RESERVED and not key.startswith("__")
-    }
+    configurable = {key: value for key, value in asked.items() if key not in _RESERVED and not key.startswith("__")}
     config: dict[str, Any] = {key: given[key] for key in ("recursion_limit", "tags", "max_concurrency") if key in given}
     config["configurable"] = {**configurable, "thread_id": run.thread_id, "run_id": str(run.id)}
     config["metadata"] = {

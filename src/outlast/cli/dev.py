@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from functools import partial
+from typing import Any, cast
 
 import orjson
 from rich.console import Console
@@ -16,7 +17,7 @@ from outlast.cli.fleet import Fleet
 from outlast.cli.processes import start_child, stop_signals
 from outlast.cli.serving import check_port, serve_until
 from outlast.domain.run import RunStatus
-from outlast.errors import DatabaseUnavailable
+from outlast.errors import AgentLoadError, DatabaseUnavailable
 from outlast.runtime import Runtime
 from outlast.settings import Settings
 from outlast.storage.postgres.migrate import migrate
@@ -40,12 +41,16 @@ async def _check_agents(project: Project) -> str:
 
     Returns the body of a request that starts the first of them.
     """
+    if not project.agents:
+        msg = f'{project.file} names no agent. Add one, for example:\n    [agents]\n    my_agent = "./agent.py:graph"'
+        raise AgentLoadError(msg)
     registry = Registry(project)
     try:
         await registry.load_all()
         name = registry.names[0]
         async with registry.opened(name) as agent:
-            given = _MESSAGE if "messages" in agent.graph.channels else {}
+            graph = cast("Any", agent.graph)
+            given = _MESSAGE if "messages" in graph.channels else {}
         return orjson.dumps({"agent": name, "input": given}).decode()
     finally:
         await registry.aclose()

@@ -36,7 +36,7 @@ def child(of: CheckpointRow, **changes: Any) -> CheckpointRow:
 
 def output(of: CheckpointRow) -> WritesRow:
     return WritesRow(
-        thread_key=of.thread_key, ns=of.ns, checkpoint_id=of.checkpoint_id, task_id=os.urandom(16), idx=0, count=1,
+        thread_key=of.thread_key, ns=of.ns, checkpoint_id=of.checkpoint_id, task_id=os.urandom(16), idx=0, writes=1,
         task_path="", body=b"body",
     )  # fmt: skip
 
@@ -44,8 +44,8 @@ def output(of: CheckpointRow) -> WritesRow:
 @asynccontextmanager
 async def opened(database: DatabaseSettings, **options: Any) -> AsyncIterator[GroupCommit]:
     writer = GroupCommit(database, application_name=APPLICATION, **options)
-    await writer.open()
     try:
+        await writer.open()
         yield writer
     finally:
         await writer.close()

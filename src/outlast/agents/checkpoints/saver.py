@@ -209,7 +209,7 @@ class Checkpointer(SyncBridge):
     async def _load(
         self, key: bytes, ns: str, wanted: UUID | None
     ) -> tuple[StoredCheckpoint, list[StoredWrites]] | None:
-        if self._starts_empty and not ns:
+        if self._starts_empty and not ns and wanted is None:
             self._starts_empty = False
             return None
         return await self._reader.load(key, ns, wanted)

@@ -87,12 +87,12 @@ def _channels(
     nodes: dict[str, Node] = {}
     lists: dict[str, KnownList] = {}
     versions = checkpoint["channel_versions"]
-    for channel, value in checkpoint["channel_values"].items():
+    values: dict[str, object] = checkpoint["channel_values"]
+    for channel, value in values.items():
         if type(value) is list and value:
             before = parent.lists.get(channel) if parent is not None else None
-            known, segment = store_list(
-                codec, cast("list[object]", value), before, path=channel, blobs=blobs, fork=fork
-            )
+            items = cast("list[object]", value)
+            known, segment = store_list(codec, items, before, path=channel, blobs=blobs, fork=fork)
             nodes[channel] = known.reference
             lists[channel] = known
             if segment is not None:
@@ -100,7 +100,7 @@ def _channels(
         elif parent is not None and _unchanged(channel, parent, versions, new_versions):
             nodes[channel] = parent.nodes[channel]
         else:
-            nodes[channel] = node_of(codec, value, path=channel, blobs=blobs)
+            nodes[channel] = node_of(codec, cast("object", value), path=channel, blobs=blobs)
     return nodes, lists
 
 

@@ -194,8 +194,12 @@ class GroupCommit:
         if self._statement is None or self._statement.connection.closed:
             connection = await connect(self._settings, application_name=self._application_name)
             # The planner believes that knowing the arrays' lengths is worth a new plan each time: 2 ms for nothing.
-            with self._cut_when_silent(connection):
-                await connection.execute("SET plan_cache_mode = force_generic_plan")
+            try:
+                with self._cut_when_silent(connection):
+                    await connection.execute("SET plan_cache_mode = force_generic_plan")
+            except BaseException:
+                await connection.close()
+                raise
             self._statement = PreparedStatement(
                 connection, _COMMIT_BATCH.text, self._oids, prepare=not self._settings.pooler
             )

@@ -30,7 +30,7 @@ CREATE TABLE checkpoint_writes (
     checkpoint_id uuid NOT NULL,
     task_id bytea NOT NULL,
     idx smallint NOT NULL,
-    count smallint NOT NULL,
+    count integer NOT NULL,
     epoch integer,
     task_path text NOT NULL,
     body bytea NOT NULL,

@@ -138,7 +138,7 @@ written AS MATERIALIZED (
 kept AS (
     INSERT INTO checkpoint_writes AS old
         (thread_key, ns, checkpoint_id, task_id, idx, count, epoch, task_path, body)
-    SELECT thread_key, ns, checkpoint_id, task_id, idx::smallint, count::smallint, epoch, task_path, body
+    SELECT thread_key, ns, checkpoint_id, task_id, idx::smallint, count, epoch, task_path, body
     FROM written
     ON CONFLICT (thread_key, ns, checkpoint_id, task_id, idx) DO UPDATE
         SET count = EXCLUDED.count, epoch = EXCLUDED.epoch, task_path = EXCLUDED.task_path, body = EXCLUDED.body

@@ -1,0 +1,254 @@
+"""kill -9 of a real worker process at every fault point; then another one goes on, and an outsider counts."""
+
+import ast
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from checker import Asked, violations
+from conftest import enqueue_mix
+from fleet import PROJECT, Fleet, Runs, WorkerProcess
+from waiting import until
+from witness import seen
+
+import outlast
+from outlast.domain.run import RunStatus
+from outlast.errors import Conflict, NotFound
+from outlast.telemetry import POINTS
+
+pytestmark = pytest.mark.processes
+
+SOURCES = Path(outlast.__file__).parent
+
+
+def _emitted() -> set[str]:
+    names: set[str] = set()
+    for file in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "emit" and node.args:
+                (name, *_) = node.args
+                assert isinstance(name, ast.Constant), f"{file}: a point's name is a literal"
+                names.add(str(name.value))
+    return names
+
+
+def test_every_point_is_emitted_and_every_emitted_name_is_a_point() -> None:
+    assert _emitted() == set(POINTS)
+
+
+# What has to happen before a worker comes to a point by itself.
+Trouble = Callable[[Fleet, Runs, WorkerProcess], Awaitable[None]]
+
+
+async def _nothing(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
+    pass
+
+
+async def _drain(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
+    await _working(fleet)
+    worker.drain()
+
+
+async def _cut(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
+    await _working(fleet)
+    await runs.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name IN ('outlast-checkpoints', 'outlast-hints')"
+    )
+
+
+async def _steal(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
+    """Another takes its runs, and it does not know."""
+    await _working(fleet)
+    await runs.rows("UPDATE runs SET status = 'queued', worker_id = NULL, epoch = epoch + 1 WHERE status = 'running'")
+
+
+async def _freeze(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
+    """Suspended until its runs belong to another."""
+    await _working(fleet)
+    worker.freeze()
+    fleet.start()
+    await until(lambda: _reaped(runs), 20, "the frozen worker's runs are taken")
+    worker.wake()
+
+
+async def _die_nearby(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
+    """The armed worker is the one that recovers."""
+    await until(lambda: runs.live_worker(worker.pid))
+    other = fleet.start()
+    await until(lambda: _owns_runs(runs, other.pid), 20)
+    other.kill()
+
+
+async def _working(fleet: Fleet) -> None:
+    await until(lambda: _started(fleet), 20, "a step has started")
+
+
+async def _started(fleet: Fleet) -> bool:
+    return any(event["event"] == "started" for event in seen(fleet.witness))
+
+
+async def _reaped(runs: Runs) -> bool:
+    return bool(await runs.rows("SELECT 1 FROM runs WHERE crashes > 0"))
+
+
+async def _owns_runs(runs: Runs, pid: int) -> bool:
+    return bool(await runs.rows(
+        "SELECT 1 FROM runs r JOIN workers w ON w.id = r.worker_id WHERE w.pid = %s AND r.status = 'running'", pid
+    ))  # fmt: skip
+
+
+KILLED_AT: dict[str, tuple[Trouble, int]] = {
+    "run.claimed": (_nothing, 1),
+    "run.started": (_nothing, 2),
+    "run.executed": (_nothing, 2),
+    "run.settle.before_commit": (_nothing, 2),
+    "run.settled": (_nothing, 1),
+    "run.lease_lost": (_steal, 1),
+    "run.drained": (_drain, 1),
+    "run.progress.saved": (_nothing, 1),
+    "checkpoint.before_commit": (_nothing, 4),
+    "checkpoint.after_commit": (_nothing, 5),
+    "checkpoint.connection_lost": (_cut, 1),
+    "worker.started": (_nothing, 1),
+    "worker.heartbeat": (_nothing, 2),
+    "worker.fenced": (_freeze, 1),
+    "worker.draining": (_drain, 1),
+    "worker.stopped": (_drain, 1),
+    "recovery.before_reap": (_die_nearby, 1),
+    "recovery.reaped": (_die_nearby, 1),
+    "loop.failed": (_cut, 1),
+}
+# A client's points, not a worker's.
+CLIENTS = {"run.enqueue.before_commit", "run.enqueued", "run.cancel.requested"}
+
+
+def test_every_point_has_a_test() -> None:
+    assert KILLED_AT.keys() | CLIENTS == POINTS.keys()
+
+
+async def _all_end(runs: Runs, asked: list[Asked]) -> None:
+    """Answer what is asked until everything has ended."""
+
+    async def ended() -> bool:
+        for view in await runs.queue.store.find(status=RunStatus.WAITING):
+            try:
+                await runs.queue.answer(view.id, "yes")
+            except Conflict:
+                continue
+        left = await runs.rows("SELECT 1 FROM runs WHERE ended_at IS NULL")
+        return not left
+
+    await until(ended, 30, "all runs end")
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+async def test_nothing_is_lost_or_doubled_when_a_worker_is_killed_at(point: str, fleet: Fleet, runs: Runs) -> None:
+    trouble, nth = KILLED_AT[point]
+    asked = await enqueue_mix(runs) if trouble is not _die_nearby else []
+    # Where another has to die, it needs some of the runs.
+    victim = fleet.start(
+        fault=f"{point}:exit:1:{nth}", OUTLAST_WORKER__CONCURRENCY="1" if trouble is _die_nearby else "8"
+    )
+    if trouble is _die_nearby:
+        asked = await enqueue_mix(runs)
+    await trouble(fleet, runs, victim)
+    await asyncio.to_thread(victim.wait, 25)
+
+    assert (point, victim.pid) in fleet.struck()
+    assert victim.status == 137
+    fleet.start()
+    await _all_end(runs, asked)
+    assert await violations(runs, asked, fleet.witness) == []
+
+
+# At which time the surprise comes.
+SURPRISED_AT = {
+    "run.claimed": 1, "run.started": 2, "run.executed": 2, "run.settle.before_commit": 2, "run.settled": 2,
+    "run.progress.saved": 1, "checkpoint.before_commit": 3, "checkpoint.after_commit": 3, "worker.heartbeat": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("action", ["raise", "lost"])
+@pytest.mark.parametrize("point", SURPRISED_AT)
+async def test_a_worker_outlasts_a_surprise_at(point: str, action: str, fleet: Fleet, runs: Runs) -> None:
+    asked = await enqueue_mix(runs)
+    worker = fleet.start(fault=f"{point}:{action}:1:{SURPRISED_AT[point]}")
+    await _all_end(runs, asked)
+
+    assert (point, worker.pid) in fleet.struck()
+    assert not worker.ended.is_set()
+    assert await violations(runs, asked, fleet.witness) == []
+
+
+@pytest.mark.parametrize(
+    ("point", "nth"),
+    [("run.claimed", 1), ("run.executed", 2), ("run.settle.before_commit", 2), ("checkpoint.before_commit", 4),
+     ("checkpoint.after_commit", 4)],
+)  # fmt: skip
+async def test_everything_that_a_suspended_worker_says_too_late_is_refused_at(
+    point: str, nth: int, fleet: Fleet, runs: Runs
+) -> None:
+    asked = await enqueue_mix(runs)
+    zombie = fleet.start(fault=f"{point}:stall:1:{nth};stall=0.5")
+    await until(lambda: _struck(fleet), 20)
+    zombie.freeze()
+    fleet.start()
+    await until(lambda: _reaped(runs), 20)
+    zombie.wake()
+    await _all_end(runs, asked)
+
+    assert await violations(runs, asked, fleet.witness) == []
+
+
+async def _struck(fleet: Fleet) -> bool:
+    return bool(fleet.struck())
+
+
+CLIENT = """
+import asyncio, sys
+from uuid import UUID
+sys.path.insert(0, sys.argv[1])
+from fleet import Runs
+from outlast import telemetry
+
+async def main():
+    telemetry.arm(sys.argv[3])
+    async with Runs.open(sys.argv[2]) as runs:
+        if sys.argv[5] == "enqueue":
+            await runs.enqueue("line", {"seed": 1, "slow": 0.01}, id=UUID(sys.argv[4]))
+        else:
+            await runs.queue.cancel(UUID(sys.argv[4]))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("point", sorted(CLIENTS))
+async def test_a_client_that_is_killed_leaves_a_whole_run_or_none_at(
+    point: str, fleet: Fleet, runs: Runs, database_url: str
+) -> None:
+    run_id = uuid4()
+    what = "cancel" if "cancel" in point else "enqueue"
+    if what == "cancel":
+        await runs.enqueue("line", {"seed": 1, "slow": 0.01}, id=run_id)
+    client = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", CLIENT, str(PROJECT.parent), database_url, f"{point}:exit", str(run_id), what],
+        check=False,
+        timeout=60,
+    )
+    assert client.returncode == 137
+
+    fleet.start()
+    if point == "run.enqueue.before_commit":
+        with pytest.raises(NotFound):
+            await runs.queue.store.get(run_id)
+        return
+    await _all_end(runs, [])
+    expected = RunStatus.CANCELLED if what == "cancel" else RunStatus.SUCCEEDED
+    assert await runs.status(run_id) is expected
