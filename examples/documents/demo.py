@@ -28,7 +28,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -237,13 +237,12 @@ def ready(process: "subprocess.Popen[bytes]", project: Path, log: Path) -> Outla
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Stop what was started: in order, and if that takes too long, at once; its workers end with it."""
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """Stop what was started: in order, then at once, as the second signal means; its workers end with it."""
+    for give_up in (process.terminate, process.terminate, process.kill):
+        give_up()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=3)
+            return
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
 
-from checker import Asked, observe, violations
-from fleet import Fleet, Runs, Zygote
+from checker import observe  # noqa: E402 - the harness of the torture tests
+from fleet import Fleet, Runs, Zygote  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +27,3 @@ async def runs(database_url: str) -> AsyncIterator[Runs]:
 def fleet(zygote: Zygote, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
     with Fleet.open(database_url, tmp_path, zygote=zygote) as fleet:
         yield fleet
-
-
-async def enqueue_mix(runs: Runs) -> list[Asked]:
-    """One run of each kind, and two on one thread."""
-    asked = []
-    for agent, thread_id in (("line", "shared"), ("line", "shared"), ("wide", "w"), ("plain", "p"), ("asking", "a")):
-        run_id = await runs.enqueue(agent, {"seed": 1, "slow": 0.05}, thread_id=thread_id)
-        asked.append(Asked(id=run_id, agent=agent, thread_id=thread_id, answers=("yes",) if agent == "asking" else ()))
-    return asked
-
-
-__all__ = ["enqueue_mix", "violations"]

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 from checker import Asked, violations
-from conftest import enqueue_mix
 from fleet import PROJECT, Fleet, Runs, WorkerProcess
+from mixed_runs import enqueue_mix
 from waiting import until
 from witness import seen
 

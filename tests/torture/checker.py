@@ -18,6 +18,7 @@ from witness import seen
 
 from outlast.agents.checkpoints.reading import task_bytes
 from outlast.domain.run import ENDED, RunStatus, may_become
+from outlast.errors import NotFound
 
 _OBSERVE = (
     """
@@ -173,7 +174,10 @@ async def _outputs(runs: Runs, asked: list[Asked]) -> list[str]:
     """What the clients got is what the steps did, each once, with the answer that was given."""
     found: list[str] = []
     for run in asked:
-        view = await runs.queue.store.get(run.id)
+        try:
+            view = await runs.queue.store.get(run.id)
+        except NotFound:
+            continue
         if view.status is not RunStatus.SUCCEEDED or run.agent not in EXPECTED:
             continue
         done = list((view.output or {}).get("done", ()))

@@ -274,7 +274,7 @@ class Checkpointer(SyncBridge):
             raise InvalidInput(msg, field="configurable.checkpoint_id")
         parent = await self._parent(address)
         row, known = checkpoint_row(
-            self._codec, address, config, checkpoint, metadata, new_versions,
+            self._codec, address, config, checkpoint, metadata, new_versions=new_versions,
             parent=parent, fork=_is_fork(address, metadata), fence=self._fence,
         )  # fmt: skip
         try:

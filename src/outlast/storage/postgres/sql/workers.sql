@@ -47,11 +47,12 @@ RETURNING r.id;
 
 -- name: declare_dead
 -- Dead is who was silent for a lease, or whose lock is gone and who did not say otherwise for `grace`. Right after the
--- database itself started nobody holds a lock and nobody could write: then nobody is declared dead for one lease.
+-- database itself started nobody holds a lock and nobody could write: then nobody is declared dead for one lease who has
+-- not been heard of since.
 UPDATE workers w
 SET state = 'dead', ended_at = clock_timestamp()
 WHERE w.state IN ('live', 'draining')
-  AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(lease)s)
+  AND pg_postmaster_start_time() < greatest(w.heartbeat_at, clock_timestamp() - make_interval(secs => %(lease)s))
   AND (
     w.heartbeat_at < clock_timestamp() - make_interval(secs => %(lease)s)
     OR (
