@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from random import SystemRandom
 
 from outlast.admission.gate import Gate
@@ -18,7 +17,6 @@ from outlast.queues.wakeup import Wakeup
 from outlast.recovery.service import Recovery
 from outlast.settings import DatabaseSettings, Settings
 from outlast.storage.postgres import migrate
-from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.workers import WorkerStore
@@ -127,19 +125,6 @@ async def work(runtime: Runtime, worker: Worker) -> None:
     finally:
         reaper.cancel()
         await asyncio.gather(reaper, return_exceptions=True)
-
-
-@asynccontextmanager
-async def database(settings: Settings, root: Path) -> AsyncGenerator[Settings]:
-    """Provide settings that name a database: the configured one, or a private server under `root`."""
-    if settings.database.url:
-        yield settings
-        return
-    server = await asyncio.to_thread(EmbeddedPostgres.start, root / ".outlast" / "postgres")
-    try:
-        yield settings.model_copy(update={"database": settings.database.model_copy(update={"url": server.url})})
-    finally:
-        await asyncio.to_thread(server.close)
 
 
 async def _require_current_schema(settings: DatabaseSettings) -> None:
