@@ -4,7 +4,7 @@
 
 Real worker processes with the default settings: one executes, one stands by; the one that is killed is replaced before
 the next kill. Each kill falls at a random moment of a run of 15 steps of 100 ms. Measured from outside, by a file to
-which every step appends a line when it starts: the seconds from the kill to the next step of that run in another process.
+which every step appends a line when it starts: the seconds from the kill to the next step of that run elsewhere.
 
 --freeze suspends workers (SIGSTOP) instead, some at once, each with a database of its own, until their lease is over.
 """
@@ -25,10 +25,10 @@ import report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "torture"))
 
-from checker import Asked, observe, violations  # noqa: E402 - the harness of the torture tests
-from fleet import Fleet, Runs, WorkerProcess, Zygote, own_server, until  # noqa: E402
-from freeze import AS_SHIPPED, Thaw, frozen  # noqa: E402
-from witness import seen  # noqa: E402
+from checker import Asked, observe, violations
+from fleet import Fleet, Runs, WorkerProcess, Zygote, own_server, until
+from freeze import AS_SHIPPED, Thaw, frozen
+from witness import seen
 
 STEPS, STEP_SECONDS = 15, 0.1
 FROZEN_AT_ONCE = 5
@@ -118,7 +118,9 @@ async def _ended(runs: Runs, run_id: UUID) -> bool:
     return (await runs.queue.store.get(run_id)).ended
 
 
-async def freeze_many(databases: Any, zygote: Zygote, directory: Path, count: int, tick: Callable[[], None]) -> list[Thaw]:
+async def freeze_many(
+    databases: Any, zygote: Zygote, directory: Path, count: int, tick: Callable[[], None]
+) -> list[Thaw]:
     """Freeze workers with the default lease, some at once."""
     room = asyncio.Semaphore(FROZEN_AT_ONCE)
 
@@ -134,7 +136,11 @@ async def freeze_many(databases: Any, zygote: Zygote, directory: Path, count: in
 
 
 async def bench(kills: int, freezes: int) -> tuple[Kills, list[Thaw]]:
-    with tempfile.TemporaryDirectory(prefix="outlast-") as name, Zygote.open() as zygote, report.progress(kills + freezes) as tick:
+    with (
+        tempfile.TemporaryDirectory(prefix="outlast-") as name,
+        Zygote.open() as zygote,
+        report.progress(kills + freezes) as tick,
+    ):
         async with own_server() as databases:
             killed = await kill_many(databases, zygote, Path(name), kills, tick)
             return killed, await freeze_many(databases, zygote, Path(name), freezes, tick)
@@ -189,7 +195,7 @@ def _show_freezes(thaws: list[Thaw]) -> list[report.Target]:
         ]],
     )  # fmt: skip
     return [
-        report.Target(name="freeze to takeover, longest", measured=max(takeovers), limit=25.0, at_least=False, unit=" s"),
+        report.Target(name="freeze to takeover", measured=max(takeovers), limit=25.0, at_least=False, unit=" s"),
         report.Target(name="late rows accepted", measured=float(late), limit=0.0, at_least=False),
         report.Target(
             name="runs that ended right", measured=sum(thaw.succeeded for thaw in thaws) / len(thaws) * 100, limit=100,

@@ -137,7 +137,7 @@ def main() -> int:
     """Run the demonstration; 0 only if everything held."""
     options = _options()
     try:
-        with started(with_model=options.model) as outlast:
+        with started(with_model=not options.offline) as outlast:
             account = interrupted_batch(outlast, options.count)
     except KeyboardInterrupt:
         console.print("interrupted; everything that was started is stopped")
@@ -300,10 +300,10 @@ def _options() -> argparse.Namespace:
         description="Kill a worker half way through a batch of documents, and see it go on."
     )
     parser.add_argument("--count", type=int, default=100, help="documents in the batch (default 100)")
-    parser.add_argument("--model", action="store_true", help=f"use {' or '.join(KEYS)}: one call for each document")
+    parser.add_argument("--offline", action="store_true", help="use no model, although a key is set")
     options = parser.parse_args()
-    if not options.model and any(os.environ.get(key) for key in KEYS):
-        console.print("a model's key is set, but not used unasked: `--model` has it write the reports (one call each)")
+    if not options.offline and any(os.environ.get(key) for key in KEYS):
+        console.print("a model's key is set, so a model writes the reports (one call each); `--offline` for none")
     return options
 
 

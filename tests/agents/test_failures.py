@@ -39,14 +39,16 @@ def invalid() -> ValidationError:
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_an_error_has_a_name_and_is_tried_again_only_where_that_can_help(
-    error: BaseException, code: str, retryable: bool  # noqa: FBT001
+    error: BaseException,
+    code: str,
+    retryable: bool,  # noqa: FBT001
 ) -> None:
     failed = classify(error)
 
     assert (failed.code, failed.retryable) == (code, retryable)
 
 
-class Rude(Exception):  # noqa: N818
+class Rude(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 

@@ -71,7 +71,8 @@ async def test_the_database_allows_exactly_the_statuses_of_the_table(database: D
     try:
         async with pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'runs'::regclass AND contype = 'c'"
+                "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+                " WHERE conrelid = 'runs'::regclass AND contype = 'c'"
             )
             checks = [row[0] for row in await cursor.fetchall()]
     finally:
@@ -107,9 +108,7 @@ def test_a_failure_is_tried_again_only_while_attempts_are_left(errors: int, max_
 
 
 @given(st.integers(1, 10_000), st.floats(0.001, 3600), st.floats(0.001, 100_000), st.integers())
-def test_backoff_stays_under_its_doubling_ceiling_and_its_cap(
-    attempt: int, base: float, cap: float, seed: int
-) -> None:
+def test_backoff_stays_under_its_doubling_ceiling_and_its_cap(attempt: int, base: float, cap: float, seed: int) -> None:
     waited = full_jitter(attempt, base=timedelta(seconds=base), cap=timedelta(seconds=cap), rng=Random(seed))
 
     assert timedelta(0) <= waited <= timedelta(seconds=cap)

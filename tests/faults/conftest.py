@@ -6,8 +6,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
 
-from checker import observe  # noqa: E402 - the harness of the torture tests
-from fleet import Fleet, Runs, Zygote  # noqa: E402
+from checker import observe
+from fleet import Fleet, Runs, Zygote
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Two sides at the same moment, by force: one holds a lock, the other is seen waiting for it, then the first goes on."""
+"""Two sides at the same moment, by force: one holds a lock, the other is seen waiting, then the first goes on."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import AsyncConnection
 from run_rows import AGENTS, MAX_CRASHES, add_worker, claim_one, new_run, rows
-from waiting import until
 
 from outlast.domain.outcome import Failed, Settlement, Succeeded, Waiting, settle
 from outlast.domain.run import ClaimedRun, RunStatus
@@ -23,6 +22,7 @@ from outlast.storage.postgres.pool import Pool, connect
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.workers import WorkerStore
+from waiting import until
 
 RUNS, WORKERS = Queries("runs"), Queries("workers")
 DONE = Settlement(status=RunStatus.SUCCEEDED)
@@ -95,9 +95,7 @@ async def test_a_run_that_is_added_while_the_one_in_front_ends_is_not_left_behin
     assert await statuses(pool) == {front.id: "succeeded", following.id: "queued"}
 
 
-async def test_two_runs_that_start_a_thread_together_stand_one_behind_the_other(
-    store: RunStore, pool: Pool
-) -> None:
+async def test_two_runs_that_start_a_thread_together_stand_one_behind_the_other(store: RunStore, pool: Pool) -> None:
     runs = [new_run(thread_id="new") for _ in range(8)]
 
     await asyncio.gather(*(store.enqueue(run) for run in runs))
@@ -184,9 +182,7 @@ async def test_of_a_cancellation_and_an_end_the_first_counts_and_the_other_hears
         assert final == "cancelled"
 
 
-async def test_the_second_of_two_answers_is_refused(
-    store: RunStore, pool: Pool, other: AsyncConnection[Any]
-) -> None:
+async def test_the_second_of_two_answers_is_refused(store: RunStore, pool: Pool, other: AsyncConnection[Any]) -> None:
     worker = await add_worker(pool)
     run = new_run()
     await store.enqueue(run)
@@ -257,9 +253,7 @@ async def test_two_reapers_count_one_crash_once(store: RunStore, pool: Pool, oth
     assert await rows(pool, "SELECT DISTINCT status, crashes, epoch FROM runs") == [("queued", 1, 2)]
 
 
-async def test_an_end_that_is_told_again_after_its_answer_was_lost_changes_nothing(
-    store: RunStore, pool: Pool
-) -> None:
+async def test_an_end_that_is_told_again_after_its_answer_was_lost_changes_nothing(store: RunStore, pool: Pool) -> None:
     worker = await add_worker(pool)
     await store.enqueue(new_run())
     claimed = await claim_one(store, worker)

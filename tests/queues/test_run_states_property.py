@@ -10,7 +10,15 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from run_rows import AGENTS, MAX_CRASHES, add_worker, new_run, rows
 
 from outlast.domain.outcome import Cancelled, Drained, Failed, Outcome, Succeeded, Waiting, settle
@@ -125,9 +133,7 @@ class Queue(RuleBasedStateMachine):
           twice=st.booleans())  # fmt: skip
     def settle_(self, claim: ClaimedRun, outcome: str, twice: bool) -> None:  # noqa: FBT001
         run = self.model[claim.id]
-        settlement = settle(
-            OUTCOMES[outcome], errors=claim.errors, max_attempts=claim.max_attempts, backoff=LATER
-        )
+        settlement = settle(OUTCOMES[outcome], errors=claim.errors, max_attempts=claim.max_attempts, backoff=LATER)
         if not self._owns(claim):
             with pytest.raises(LeaseLost):
                 self._settle_as_stale(claim, settlement)

@@ -15,7 +15,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
 
 from engine import Engine, seconds
-from waiting import until
 
 from outlast.domain.run import RunStatus
 from outlast.errors import DatabaseUnavailable
@@ -24,6 +23,7 @@ from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import connect
+from waiting import until
 
 # Production's own figures: what is shown here is that they hold.
 AS_SHIPPED = {"lease": seconds(15), "heartbeat": seconds(1)}
@@ -58,7 +58,8 @@ def _postmaster(directory: Path) -> int:
 async def _kill_a_backend(engine: Engine, directory: Path) -> None:
     """As the out-of-memory killer does: the server ends all sessions, recovers, and goes on without a restart."""
     ((pid,),) = await engine.rows(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'outlast-hints' AND datname = current_database() LIMIT 1"
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'outlast-hints'"
+        " AND datname = current_database() LIMIT 1"
     )
     os.kill(pid, signal.SIGKILL)
 

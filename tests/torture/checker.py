@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from agents import EXPECTED
 from fleet import Runs
+from torture_agents import EXPECTED
 from witness import seen
 
 from outlast.agents.checkpoints.reading import task_bytes
@@ -100,7 +100,9 @@ async def _executed_after_commit(runs: Runs, events: list[dict[str, Any]]) -> li
                 f"I2 run {event['run']}: {event['step']} was committed under epoch {epoch} and started again under "
                 f"epoch {event['epoch']}"
             )
-    found += [f"I2 task {task} was started {n} times under epoch {epoch}" for (task, epoch), n in starts.items() if n > 1]
+    found += [
+        f"I2 task {task} was started {n} times under epoch {epoch}" for (task, epoch), n in starts.items() if n > 1
+    ]
     return found
 
 
@@ -108,7 +110,8 @@ async def _crooked_lines(runs: Runs) -> list[str]:
     """I3: per (thread, namespace) one root, each parent one child, and the head is the end of the line."""
     rows = await runs.rows("SELECT thread_key, ns, checkpoint_id, parent_id FROM checkpoints")
     heads = {
-        (row[0], row[1]): row[2] for row in await runs.rows("SELECT thread_key, ns, checkpoint_id FROM checkpoint_heads")
+        (row[0], row[1]): row[2]
+        for row in await runs.rows("SELECT thread_key, ns, checkpoint_id FROM checkpoint_heads")
     }
     lines: dict[Any, dict[UUID, UUID | None]] = defaultdict(dict)
     for thread, ns, checkpoint, parent in rows:
@@ -128,8 +131,9 @@ async def _crooked_lines(runs: Runs) -> list[str]:
 async def _epochs_that_fell(runs: Runs) -> list[str]:
     """I4: along the order of insertion a run's epochs never go down."""
     rows = await runs.rows(
-        "SELECT run_id, seq, epoch, before FROM (SELECT run_id, seq, epoch, lag(epoch) OVER (PARTITION BY thread_key, ns,"
-        " run_id ORDER BY seq) AS before FROM checkpoints) AS s WHERE epoch < before OR epoch IS NULL"
+        "SELECT run_id, seq, epoch, before FROM ("
+        "SELECT run_id, seq, epoch, lag(epoch) OVER (PARTITION BY thread_key, ns, run_id ORDER BY seq) AS before"
+        " FROM checkpoints) AS s WHERE epoch < before OR epoch IS NULL"
     )
     return [f"I4 run {row[0]}: checkpoint {row[1]} has epoch {row[2]} after {row[3]}" for row in rows]
 
@@ -141,14 +145,14 @@ def _effects(asked: list[Asked], rows: list[tuple[Any, ...]], events: list[dict[
     for event in events:
         if event["event"] == "effect":
             keys[event["run"], event["step"]].add(event["task"])
-    for (run, name), used in keys.items():
+    for (run_id, name), used in keys.items():
         if len(used) > 1:
-            yield f"I5 run {run}: the effect of {name} was applied under {len(used)} keys"
-    for run in asked:
-        if status.get(str(run.id)) == "succeeded" and run.agent in EXPECTED:
-            for name in EXPECTED[run.agent]:
-                if not keys[str(run.id), name]:
-                    yield f"I5 run {run.id} ({run.agent}) succeeded without the effect of {name}"
+            yield f"I5 run {run_id}: the effect of {name} was applied under {len(used)} keys"
+    succeeded = [run for run in asked if status.get(str(run.id)) == "succeeded"]
+    for run in succeeded:
+        missing = [name for name in EXPECTED.get(run.agent, ()) if not keys[str(run.id), name]]
+        if missing:
+            yield f"I5 run {run.id} ({run.agent}) succeeded without the effects of {missing}"
 
 
 async def _illegal_history(runs: Runs) -> list[str]:

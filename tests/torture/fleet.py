@@ -224,7 +224,7 @@ async def until(predicate: Callable[[], Awaitable[object]], timeout: float = 20.
 async def own_server() -> AsyncIterator[Databases]:
     """A server of this process alone, for programs outside the test suite."""
     with tempfile.TemporaryDirectory(prefix="outlast-") as name:
-        directory = Path(name).resolve()
+        directory = Path(name).resolve()  # noqa: ASYNC240 - once
         try:
             with EmbeddedPostgres.start(directory) as server:
                 async with Databases.open(server.url) as databases:

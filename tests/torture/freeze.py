@@ -3,8 +3,8 @@
     python tests/torture/freeze.py --trials 20
 
 Each trial has a database of its own: a run of many steps, a worker that is frozen while it executes one, another worker
-that takes the run over, and the first one waking up. Counted: seconds until the next step starts elsewhere, rows with the
-old epoch that were written after the new owner's claim (0), and what became of the process.
+that takes the run over, and the first one waking up. Counted: seconds until the next step starts elsewhere, rows with
+the old epoch that were written after the new owner's claim (0), and what became of the process.
 """
 
 import argparse
@@ -101,8 +101,9 @@ async def _main() -> int:
             late, failed = sum(thaw.late_rows for thaw in mine), sum(not thaw.succeeded for thaw in mine)
             bad += late + failed + (slowest > 25)
             console.print(
-                f"{kind} lease: {len(mine)} frozen workers, takeover at most {slowest:.1f} s, {late} late rows accepted, "
-                f"{failed} runs wrong, {sum(thaw.status is not None for thaw in mine)} processes ended themselves"
+                f"{kind} lease: {len(mine)} frozen workers, takeover at most {slowest:.1f} s, "
+                f"{late} late rows accepted, {failed} runs wrong, "
+                f"{sum(thaw.status is not None for thaw in mine)} processes ended themselves"
             )
     return int(bad > 0)
 

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from witness import seen
 
-from outlast.errors import Conflict
 from outlast.domain.run import RunStatus
+from outlast.errors import Conflict
 
 SETTINGS = {**SHRUNK, "OUTLAST_RETRY__MAX_CRASHES": "100", "OUTLAST_WORKER__CONCURRENCY": "12"}
 # What remains to be done when the last kill has fallen; far longer than it takes.
@@ -92,7 +92,8 @@ class Torture:
         """Ask for runs at the pace of the kills, so that the last kill still finds work."""
         rng = Random(f"{self._plan.seed}:runs")
         for number in range(self._plan.runs):
-            while self._struck < self._plan.kills * (number - 3 * self._plan.workers) / self._plan.runs:
+            ahead = 3 * self._plan.workers
+            while self._struck < self._plan.kills * (number - ahead) / self._plan.runs:  # noqa: ASYNC110 - a pace
                 await asyncio.sleep(0.02)
             agent = rng.choices(["line", "wide", "plain", "asking"], [4, 2, 2, 2])[0]
             shared = agent in {"line", "wide"} and rng.random() < 0.25
@@ -235,7 +236,9 @@ async def _main() -> int:
             def tick(account: Account) -> None:
                 struck = account.kills + account.freezes
                 progress.update(
-                    bar, completed=struck, description=f"{len(account.asked)} runs, {account.kills} kills, {account.freezes} freezes"
+                    bar,
+                    completed=struck,
+                    description=f"{len(account.asked)} runs, {account.kills} kills, {account.freezes} freezes",
                 )
 
             account, found = await torture(plan, url, directory, tick)
@@ -245,7 +248,8 @@ async def _main() -> int:
     doubled = sum(text.startswith(("I2", "I5")) for text in found)
     console.print(
         f"{len(account.asked)} runs ({', '.join(f'{n} {agent}' for agent, n in sorted(account.by_agent.items()))}), "
-        f"{account.answers} answers, {account.kills} kills with -9, {account.freezes} freezes, in {account.seconds:.0f} s"
+        f"{account.answers} answers, {account.kills} kills with -9, {account.freezes} freezes, "
+        f"in {account.seconds:.0f} s"
     )
     console.print(f"{events['started']} executions of steps, {events['effect']} effects requested")
     console.print(f"lost {lost}, stuck {stuck}, doubled {doubled}, other {len(found) - lost - stuck - doubled}")

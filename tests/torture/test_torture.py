@@ -41,12 +41,10 @@ async def test_nothing_that_a_frozen_worker_says_after_its_lease_is_accepted(
         ("UPDATE runs SET status = 'queued', ended_at = NULL", "I1"),
         ("UPDATE runs SET epoch = epoch + 1", "I7"),
         ("UPDATE checkpoint_writes SET epoch = 0", "I2"),
-        ("UPDATE run_details SET output = '{\"done\": [\"s1\"]}'", "I2"),
+        ('UPDATE run_details SET output = \'{"done": ["s1"]}\'', "I2"),
     ],
 )
-async def test_the_checker_sees(
-    breach: str, invariant: str, database_url: str, tmp_path: Path, zygote: Zygote
-) -> None:
+async def test_the_checker_sees(breach: str, invariant: str, database_url: str, tmp_path: Path, zygote: Zygote) -> None:
     """The harness has teeth: each kind of breach is found when it is there."""
     with Fleet.open(database_url, tmp_path, zygote=zygote) as fleet:
         async with Runs.open(database_url) as runs:

@@ -2,8 +2,8 @@
 
     python zygote.py PROJECT_FILE
 
-One JSON object per line on stdin starts a worker: {"url": ..., "environment": {...}, "log": PATH}. On stdout one line per
-event: {"started": pid} in the order of the requests, {"ended": pid, "status": code} (negative: the signal).
+One JSON object per line on stdin starts a worker: {"url": ..., "environment": {...}, "log": PATH}. On stdout one line
+per event: {"started": pid} in the order of the requests, {"ended": pid, "status": code} (negative: the signal).
 Everything ends when stdin does.
 """
 
@@ -60,7 +60,7 @@ def _be_worker(request: dict[str, Any], project: Path) -> None:
     try:
         asyncio.run(worker(request["url"], project))
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the child must not go on as a second zygote
         import traceback
 
         traceback.print_exc()

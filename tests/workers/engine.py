@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import engine_agents
-from waiting import until
 
 from outlast.agents.project import AgentSpec, Project
 from outlast.domain.run import NewRun, RunStatus, RunView
 from outlast.runtime import Runtime, work
 from outlast.settings import DatabaseSettings, RecoverySettings, RetrySettings, Settings, WorkerSettings
 from outlast.workers.worker import Worker
+from waiting import until
 
 
 def seconds(value: float) -> timedelta:
@@ -59,7 +59,9 @@ class Engine:
     stack: AsyncExitStack
     runtimes: list[Runtime] = field(default_factory=list)
 
-    async def open(self, *, agents: Project | None = None, worker: Mapping[str, Any] | None = None, **retry: Any) -> Runtime:
+    async def open(
+        self, *, agents: Project | None = None, worker: Mapping[str, Any] | None = None, **retry: Any
+    ) -> Runtime:
         settings = Settings(
             database=self.database,
             worker=WorkerSettings(**(dict(WORKER) | dict(worker or {}))),
@@ -95,7 +97,7 @@ class Engine:
     async def view(self, run_id: UUID) -> RunView:
         return await (await self.client()).queue.store.get(run_id)
 
-    async def stands(self, run_id: UUID, status: RunStatus, timeout: float = 15.0) -> RunView:
+    async def stands(self, run_id: UUID, status: RunStatus, timeout: float = 15.0) -> RunView:  # noqa: ASYNC109
         """Wait for a status."""
 
         async def there() -> bool:
@@ -108,7 +110,7 @@ class Engine:
             raise AssertionError(f"not {status} but {view.status}: {view.error_code} {view.error_message}") from None
         return await self.view(run_id)
 
-    async def ended(self, run_id: UUID, timeout: float = 15.0) -> RunView:
+    async def ended(self, run_id: UUID, timeout: float = 15.0) -> RunView:  # noqa: ASYNC109
         view = await (await self.client()).queue.wait(run_id, timeout=seconds(timeout))
         assert view.ended, f"still {view.status}"
         return view

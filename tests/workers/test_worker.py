@@ -7,11 +7,11 @@ import engine_agents
 import pytest
 from engine import Engine, project, seconds
 from engine_agents import SEEN, THREAD_GATE, gate, nodes_of
-from waiting import until
 
 from outlast import telemetry
 from outlast.domain.run import RunStatus
 from outlast.errors import Conflict, ThreadQuarantined
+from waiting import until
 
 S = RunStatus
 
@@ -25,7 +25,7 @@ async def test_runs_of_one_thread_run_one_after_the_other_in_order(engine: Engin
         for run_id in runs:
             assert (await engine.ended(run_id)).status is S.SUCCEEDED
 
-    assert SEEN == [(str(run_id), node) for run_id in runs for node in ("n1", "n2", "n3")]
+    assert [(str(run_id), node) for run_id in runs for node in ("n1", "n2", "n3")] == SEEN
     assert (await engine.view(runs[-1])).output["messages"] == [
         word for n in range(4) for word in (str(n), "n1", "n2", "n3")
     ]

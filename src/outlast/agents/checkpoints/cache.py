@@ -30,7 +30,7 @@ class KnownCheckpoint:
 class KnownCheckpoints:
     """The last checkpoint of each (thread, namespace), least recently used ones forgotten first."""
 
-    def __init__(self, *, max_weight: int = 200_000) -> None:
+    def __init__(self, *, max_weight: int = 20_000) -> None:
         self._max_weight = max_weight
         self._weight = 0
         self._known: OrderedDict[Key, KnownCheckpoint] = OrderedDict()

@@ -1,4 +1,4 @@
-"""The graphs that are tortured: each step tells the witness when it starts, has one effect, and takes a little while."""
+"""The graphs that are tortured: each step tells the witness that it starts, has one effect, takes a while."""
 
 import asyncio
 import time
