@@ -8,16 +8,19 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.base.id import uuid6
 from psycopg import AsyncConnection
 from run_rows import AGENTS, MAX_CRASHES, add_worker, claim_one, new_run, rows
 
+from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.domain.outcome import Failed, Settlement, Succeeded, Waiting, settle
-from outlast.domain.run import ClaimedRun, RunStatus
+from outlast.domain.run import RunStatus
 from outlast.errors import Conflict, LeaseLost
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.checkpoint_rows import CheckpointRow, Fence, WritesRow
+from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.storage.postgres.checkpoints import thread_key
-from outlast.storage.postgres.group_commit import GroupCommit
 from outlast.storage.postgres.pool import Pool, connect
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.runs import RunStore
@@ -306,39 +309,25 @@ async def test_runs_that_a_lost_answer_of_a_claim_hid_are_given_back(store: RunS
 
 @pytest.mark.parametrize("kinds", [("writes",), ("first",), ("next", "writes"), ("writes", "first")])
 async def test_a_cancellation_does_not_deadlock_with_the_runs_own_checkpoints(
-    kinds: tuple[str, ...], store: RunStore, pool: Pool, database: DatabaseSettings, other: AsyncConnection[Any]
+    kinds: tuple[str, ...], store: RunStore, pool: Pool, saver: Checkpointer, other: AsyncConnection[Any]
 ) -> None:
     """Who cancels locks the thread, then the run; who checkpoints must not lock them the other way round."""
     worker = await add_worker(pool)
     await store.enqueue(new_run())
     claimed = await claim_one(store, worker)
-    fence = Fence(run_id=claimed.id, epoch=claimed.epoch)
-    made = {
-        "writes": WritesRow(
-            thread_key=claimed.thread_key, ns="", checkpoint_id=uuid4(), task_id=uuid4().bytes, idx=0, count=1,
-            task_path="", body=b"\x90", fence=fence,
-        ),
-        "first": _checkpoint(claimed, fence, parent_id=None),
-        "next": _checkpoint(claimed, fence, parent_id=uuid4()),
-    }  # fmt: skip
-    writer = GroupCommit(database)
-    await writer.open()
-    try:
-        async with other.transaction():
-            await other.execute(RUNS.lock_thread, {"thread_key": UUID(bytes=claimed.thread_key)})
-            writing = [asyncio.ensure_future(writer.submit(made[kind])) for kind in kinds]
-            await waiting_for_a_lock(pool)
-            cursor = await other.execute(
-                "SELECT id FROM runs WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED", [claimed.id]
-            )
-            assert await cursor.fetchall() == [(claimed.id,)], "the writer that waits for the thread holds the run"
-        await asyncio.gather(*writing, return_exceptions=True)
-    finally:
-        await writer.close()
-
-
-def _checkpoint(claimed: ClaimedRun, fence: Fence, *, parent_id: UUID | None) -> CheckpointRow:
-    return CheckpointRow(
-        thread_key=claimed.thread_key, thread_id=claimed.thread_id, ns="", checkpoint_id=uuid4(), parent_id=parent_id,
-        fork=False, opens=True, generation=None, run_id=str(claimed.id), metadata=b"{}", body=b"", fence=fence,
-    )  # fmt: skip
+    fenced = saver.fenced(Fence(run_id=claimed.id, epoch=claimed.epoch))
+    thread: RunnableConfig = {"configurable": {"thread_id": claimed.thread_id, "checkpoint_ns": ""}}
+    parent: RunnableConfig = {"configurable": {**thread["configurable"], "checkpoint_id": str(uuid6())}}
+    writes: dict[str, Callable[[], Awaitable[Any]]] = {
+        "writes": lambda: fenced.aput_writes(parent, [("messages", "hi")], str(uuid4())),
+        "first": lambda: fenced.aput(thread, empty_checkpoint(), {"source": "input", "step": -1, "parents": {}}, {}),
+        "next": lambda: fenced.aput(parent, empty_checkpoint(), {"source": "loop", "step": 0, "parents": {}}, {}),
+    }
+    async with other.transaction():
+        await other.execute(RUNS.lock_thread, {"thread_key": UUID(bytes=claimed.thread_key)})
+        writing = [asyncio.ensure_future(writes[kind]()) for kind in kinds]
+        await waiting_for_a_lock(pool)
+        cursor = await other.execute("SELECT id FROM runs WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED", [claimed.id])
+        assert await cursor.fetchall() == [(claimed.id,)], "the writer that waits for the thread holds the run"
+    # A parent that does not exist is refused; that is not what is asked here.
+    await asyncio.gather(*writing, return_exceptions=True)

@@ -43,14 +43,6 @@ def checkpoint_row(
         nodes=nodes,
         lists=lists,
     )
-    body = Body(
-        checkpoint["v"],
-        checkpoint["ts"],
-        checkpoint["channel_versions"],
-        checkpoint["versions_seen"],
-        checkpoint.get("updated_channels"),
-        nodes,
-    )
     kept = stored_metadata(config, metadata)
     run_id = kept.get("run_id")
     row = CheckpointRow(
@@ -65,12 +57,24 @@ def checkpoint_row(
         generation=known.generation,
         run_id=run_id if isinstance(run_id, str) else None,
         metadata=encode_metadata(kept),
-        body=body.pack(),
+        body=_body(checkpoint, nodes),
         fence=fence,
         segments=segments,
         blobs=blobs,
     )
     return row, known
+
+
+def _body(checkpoint: Checkpoint, nodes: dict[str, Node]) -> bytes:
+    body = Body(
+        checkpoint["v"],
+        checkpoint["ts"],
+        checkpoint["channel_versions"],
+        checkpoint["versions_seen"],
+        checkpoint.get("updated_channels"),
+        nodes,
+    )
+    return body.pack()
 
 
 def _channels(
