@@ -268,6 +268,35 @@ async def test_an_end_that_is_told_again_after_its_answer_was_lost_changes_nothi
     assert await rows(pool, "SELECT status, errors, epoch FROM runs") == [("queued", 1, 1)]
 
 
+@pytest.mark.parametrize("way", ["died", "left", "forgot"])
+async def test_an_owner_of_the_past_can_say_nothing_while_another_owns_the_run(
+    way: str, store: RunStore, pool: Pool
+) -> None:
+    past, present = await add_worker(pool), await add_worker(pool)
+    liveness = WorkerStore(pool)
+    await store.enqueue(new_run())
+    old = await claim_one(store, past)
+    if way == "died":
+        await rows(pool, "UPDATE workers SET state = 'dead', ended_at = clock_timestamp() WHERE id = %s", past)
+        await liveness.reap(limit=10)
+    elif way == "left":
+        await liveness.release(past)
+    else:
+        await liveness.give_back_unknown(past, {})
+    # The same worker may be its next owner, too: a name is no fence.
+    new = await claim_one(store, present if way == "died" else past)
+
+    for settlement in (DONE, Settlement(status=RunStatus.QUEUED), Settlement(status=RunStatus.FAILED, errors=1)):
+        with pytest.raises(LeaseLost):
+            await store.settle(old, settlement)
+    with pytest.raises(LeaseLost):
+        await store.save_progress(old.id, old.epoch, completed=1, total=1)
+
+    assert new.epoch > old.epoch
+    assert await rows(pool, "SELECT status, epoch, errors FROM runs") == [("running", new.epoch, 0)]
+    assert (await store.settle(new, DONE))[0] is RunStatus.SUCCEEDED
+
+
 async def test_a_worker_that_was_declared_dead_claims_nothing(store: RunStore, pool: Pool) -> None:
     await store.enqueue(new_run())
     for state in ("dead", "stopped", "draining"):

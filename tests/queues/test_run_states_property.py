@@ -236,6 +236,14 @@ class Queue(RuleBasedStateMachine):
         # The pause after a second crash is not waited for here.
         self.sql("UPDATE runs SET available_at = clock_timestamp() WHERE id = ANY(%s)", list(lost))
 
+    @rule(target=claims, claim=claims, worker=workers)
+    def another_takes_over(self, claim: ClaimedRun, worker: UUID) -> Any:
+        """The old owner still holds its claim; whatever it says from here on must be refused."""
+        if not self._owns(claim):
+            return multiple()
+        self.worker_leaves(self.model[claim.id].worker)
+        return self.claim(worker, 4)
+
     @rule(worker=workers)
     def worker_leaves(self, worker: UUID) -> None:
         """It drained: what it has is handed back without counting anything."""

@@ -71,21 +71,33 @@ class WritesRow(NamedTuple):
 Row = CheckpointRow | WritesRow
 
 
-def batch_parameters(rows: Sequence[Row]) -> dict[str, Array]:
-    """Return the parameters of `commit_batch`; a row's number is its place in `rows`."""
-    numbered = list(enumerate(rows))
-    checkpoints = [(n, row) for n, row in numbered if isinstance(row, CheckpointRow)]
-    writes = [(n, row) for n, row in numbered if isinstance(row, WritesRow)]
-    fences = {row.fence for row in rows if row.fence is not None}
-    return {
-        "fence_run": UuidArray.of(fence.run_id for fence in fences),
-        "fence_epoch": IntArray.of(fence.epoch for fence in fences),
-        **_checkpoint_parameters(checkpoints),
-        **_segment_parameters(checkpoints),
-        **_writes_parameters(writes),
-        **_blob_parameters(numbered),
-        "o_threads": UuidArray(sorted({row.thread_key for row in rows if _needs_open_thread(row)})),
-    }
+class Batch(NamedTuple):
+    """Rows as parameters of `commit_batch`, and which of its optional parts they need; a row's number is its place."""
+
+    flags: tuple[str, ...]
+    parameters: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Batch":
+        """Build from rows."""
+        numbered = list(enumerate(rows))
+        checkpoints = [(n, row) for n, row in numbered if isinstance(row, CheckpointRow)]
+        writes = [(n, row) for n, row in numbered if isinstance(row, WritesRow)]
+        parameters = {
+            **_checkpoint_parameters(checkpoints),
+            **_segment_parameters(checkpoints),
+            **_writes_parameters(writes),
+            **_blob_parameters(numbered),
+            "o_threads": UuidArray(sorted({row.thread_key for row in rows if _needs_open_thread(row)})),
+        }
+        flags: tuple[str, ...] = ()
+        if any(row.parent_id is None or row.fork for _, row in checkpoints):
+            flags += ("roots",)
+            parameters |= _root_parameters(checkpoints)
+        if any(row.fence is not None for row in rows):
+            flags += ("fenced",)
+            parameters |= _fence_parameters(rows, [row for _, row in checkpoints], [row for _, row in writes])
+        return cls(flags, parameters)
 
 
 def _needs_open_thread(row: Row) -> bool:
@@ -93,22 +105,26 @@ def _needs_open_thread(row: Row) -> bool:
 
 
 def _checkpoint_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[str, Array]:
-    starting = {row.thread_key: row.thread_id for _, row in rows if row.parent_id is None}
     return {
-        "t_key": UuidArray(list(starting)),
-        "t_id": TextArray.of(starting.values()),
         "c_n": IntArray.of(n for n, _ in rows),
         "c_thread": UuidArray([row.thread_key for _, row in rows]),
         "c_ns": TextArray.of(row.ns for _, row in rows),
         "c_id": UuidArray.of(row.checkpoint_id for _, row in rows),
         "c_parent": UuidArray.of(row.parent_id for _, row in rows),
-        "c_fork": BoolArray.of(row.fork for _, row in rows),
-        "c_opens": BoolArray.of(row.opens for _, row in rows),
-        "c_generation": IntArray.of(row.generation for _, row in rows),
         "c_run": TextArray.of(row.run_id for _, row in rows),
         "c_metadata": ByteaArray([row.metadata for _, row in rows]),
         "c_body": ByteaArray([row.body for _, row in rows]),
-        **_fence_parameters("c", [row for _, row in rows]),
+    }
+
+
+def _root_parameters(rows: Sequence[tuple[int, CheckpointRow]]) -> dict[str, Array]:
+    starting = {row.thread_key: row.thread_id for _, row in rows if row.parent_id is None}
+    return {
+        "t_key": UuidArray(list(starting)),
+        "t_id": TextArray.of(starting.values()),
+        "c_fork": BoolArray.of(row.fork for _, row in rows),
+        "c_opens": BoolArray.of(row.opens for _, row in rows),
+        "c_generation": IntArray.of(row.generation for _, row in rows),
     }
 
 
@@ -135,7 +151,6 @@ def _writes_parameters(rows: Sequence[tuple[int, WritesRow]]) -> dict[str, Array
         "w_count": IntArray.of(row.writes for _, row in rows),
         "w_path": TextArray.of(row.task_path for _, row in rows),
         "w_body": ByteaArray([row.body for _, row in rows]),
-        **_fence_parameters("w", [row for _, row in rows]),
     }
 
 
@@ -150,8 +165,15 @@ def _blob_parameters(rows: Sequence[tuple[int, Row]]) -> dict[str, Array]:
     }
 
 
-def _fence_parameters(prefix: str, rows: Sequence[Row]) -> dict[str, Array]:
+def _fence_parameters(
+    rows: Sequence[Row], checkpoints: Sequence[CheckpointRow], writes: Sequence[WritesRow]
+) -> dict[str, Array]:
+    fences = {row.fence for row in rows if row.fence is not None}
     return {
-        f"{prefix}_fence": UuidArray.of(row.fence.run_id if row.fence else None for row in rows),
-        f"{prefix}_epoch": IntArray.of(row.fence.epoch if row.fence else None for row in rows),
+        "fence_run": UuidArray.of(fence.run_id for fence in fences),
+        "fence_epoch": IntArray.of(fence.epoch for fence in fences),
+        "c_fence": UuidArray.of(row.fence.run_id if row.fence else None for row in checkpoints),
+        "c_epoch": IntArray.of(row.fence.epoch if row.fence else None for row in checkpoints),
+        "w_fence": UuidArray.of(row.fence.run_id if row.fence else None for row in writes),
+        "w_epoch": IntArray.of(row.fence.epoch if row.fence else None for row in writes),
     }

@@ -26,13 +26,12 @@ from psycopg import AsyncConnection
 from outlast.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.arrays import Array
-from outlast.storage.postgres.checkpoint_rows import CheckpointRow, Row, batch_parameters
+from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Row
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect, is_transient, unavailable
-from outlast.storage.postgres.prepared import PreparedStatement
+from outlast.storage.postgres.prepared import PreparedConnection
 from outlast.storage.postgres.queries import numbered
 from outlast.telemetry import emit
 
-_COMMIT_BATCH = numbered("checkpoints", "commit_batch")
 # More rows than this gain nothing: the statement's time grows with its rows.
 _MAX_ROWS = 256
 # A message to PostgreSQL ends at 1 GB, and what waits here is in memory twice.
@@ -71,8 +70,7 @@ class GroupCommit:
         self._reply_within = (reply_within or statement_limit + _REPLY_MARGIN).total_seconds()
         self._queue: list[_Pending] = []
         self._wake = asyncio.Event()
-        self._statement: PreparedStatement | None = None
-        self._oids = [array.array_oid for array in _COMMIT_BATCH.arguments(batch_parameters([]))]
+        self._prepared: PreparedConnection | None = None
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -164,12 +162,14 @@ class GroupCommit:
                 pending.done.set_exception(_refusal(pending.row, stale=number in accepted))
 
     async def _execute(self, rows: Sequence[Row]) -> dict[int, bool]:
-        arguments = _COMMIT_BATCH.arguments(batch_parameters(rows))
+        batch = Batch.of(rows)
+        statement = numbered("checkpoints", "commit_batch", *batch.flags)
+        arguments = statement.arguments(batch.parameters)
         give_up_at = asyncio.get_running_loop().time() + self._give_up_after
         delay = 0.05
         while True:
             try:
-                return await self._send(arguments)
+                return await self._send(statement.text, arguments)
             except (*CONNECTION_ERRORS, psycopg.InternalError, DatabaseUnavailable) as error:
                 if not is_transient(error):
                     raise
@@ -180,18 +180,18 @@ class GroupCommit:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _send(self, arguments: Sequence[Array]) -> dict[int, bool]:
-        statement = await self._connected()
+    async def _send(self, text: bytes, arguments: Sequence[Array]) -> dict[int, bool]:
+        prepared = await self._connected()
         emit("checkpoint.before_commit")
-        with self._cut_when_silent(statement.connection):
-            rows = await statement.execute([argument.to_binary() for argument in arguments])
+        with self._cut_when_silent(prepared.connection):
+            rows = await prepared.execute(text, arguments)
         # In binary: the row's number, and one byte for true or false.
         accepted = {int.from_bytes(number or b""): ok == b"\x01" for number, ok in rows}
         emit("checkpoint.after_commit")
         return accepted
 
-    async def _connected(self) -> PreparedStatement:
-        if self._statement is None or self._statement.connection.closed:
+    async def _connected(self) -> PreparedConnection:
+        if self._prepared is None or self._prepared.connection.closed:
             connection = await connect(self._settings, application_name=self._application_name)
             # The planner believes that knowing the arrays' lengths is worth a new plan each time: 2 ms for nothing.
             try:
@@ -200,10 +200,8 @@ class GroupCommit:
             except BaseException:
                 await connection.close()
                 raise
-            self._statement = PreparedStatement(
-                connection, _COMMIT_BATCH.text, self._oids, prepare=not self._settings.pooler
-            )
-        return self._statement
+            self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
+        return self._prepared
 
     @contextmanager
     def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Generator[None]:
@@ -215,9 +213,9 @@ class GroupCommit:
             timer.cancel()
 
     async def _disconnect(self) -> None:
-        statement, self._statement = self._statement, None
-        if statement is not None:
-            await statement.connection.close()
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            await prepared.connection.close()
 
 
 def _cut(connection: AsyncConnection[Any]) -> None:

@@ -1,4 +1,4 @@
-"""One statement on one connection, sent through libpq itself.
+"""Statements over arrays, sent through libpq itself.
 
 For the group commit only. psycopg's cursor adapts 45 parameters, looks its statement up and waits in steps meant for
 any statement: 220 us of a commit of one row, all of it in the event loop's thread. Here the parameters are bytes
@@ -15,31 +15,33 @@ from psycopg import AsyncConnection, errors
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
-_NAME = b"outlast_prepared"
+from outlast.storage.postgres.arrays import Array
 
 
-class PreparedStatement:
-    """A statement whose parameters and results are in binary format; one execution at a time."""
+class PreparedConnection:
+    """A connection on which a few statements are prepared; one execution at a time, everything in binary format."""
 
-    def __init__(self, connection: AsyncConnection[Any], text: bytes, oids: Sequence[int], *, prepare: bool) -> None:
+    def __init__(self, connection: AsyncConnection[Any], *, prepare: bool) -> None:
         self.connection = connection
-        self._text = text
-        self._oids = list(oids)
-        self._formats = [Format.BINARY] * len(oids)
         self._prepare = prepare
-        self._prepared = False
+        self._names: dict[bytes, bytes] = {}
 
-    async def execute(self, parameters: Sequence[bytes]) -> list[list[bytes | None]]:
-        """Return the rows; raises psycopg's errors."""
+    async def execute(self, text: bytes, parameters: Sequence[Array]) -> list[list[bytes | None]]:
+        """Return the rows; raises psycopg's errors. A text always comes with the same types of parameters."""
         pgconn = self.connection.pgconn
+        values = [parameter.to_binary() for parameter in parameters]
+        formats = [Format.BINARY] * len(values)
         if not self._prepare:
-            pgconn.send_query_params(self._text, parameters, self._oids, self._formats, Format.BINARY)
+            oids = [parameter.array_oid for parameter in parameters]
+            pgconn.send_query_params(text, values, oids, formats, Format.BINARY)
             return _rows(await self._result())
-        if not self._prepared:
-            pgconn.send_prepare(_NAME, self._text, self._oids)
+        name = self._names.get(text)
+        if name is None:
+            name = b"outlast_%d" % len(self._names)
+            pgconn.send_prepare(name, text, [parameter.array_oid for parameter in parameters])
             _rows(await self._result())
-            self._prepared = True
-        pgconn.send_query_prepared(_NAME, parameters, self._formats, Format.BINARY)
+            self._names[text] = name
+        pgconn.send_query_prepared(name, values, formats, Format.BINARY)
         return _rows(await self._result())
 
     async def _result(self) -> PGresult:

@@ -15,6 +15,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
+# Comments that choose parts of a statement; see `numbered`.
+_MARKERS = ("--if ", "--end")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
@@ -43,7 +45,7 @@ def statements(concept: str) -> dict[str, bytes]:
 
 
 def _without_comments(statement: str) -> str:
-    lines = (line for line in statement.splitlines() if not line.lstrip().startswith("--"))
+    lines = (line for line in statement.splitlines() if not line.lstrip().startswith("--") or line.startswith(_MARKERS))
     return "\n".join(lines).strip().rstrip(";")
 
 
@@ -63,8 +65,26 @@ class Numbered:
 
 
 @cache
-def numbered(concept: str, name: str) -> Numbered:
-    """Return a statement with its named parameters numbered in order of appearance."""
-    text = statements(concept)[name].decode()
+def numbered(concept: str, name: str, *flags: str) -> Numbered:
+    """Return a statement with its named parameters numbered in order of appearance.
+
+    Lines between `--if FLAG` (or `--if not FLAG`) and `--end` are kept when the flag is given (or is not).
+    """
+    text = _selected(statements(concept)[name].decode(), frozenset(flags))
     names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
     return Numbered(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).encode(), names)
+
+
+def _selected(text: str, flags: frozenset[str]) -> str:
+    open_parts: list[bool] = []
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("--if not "):
+            open_parts.append(line.removeprefix("--if not ") not in flags)
+        elif line.startswith("--if "):
+            open_parts.append(line.removeprefix("--if ") in flags)
+        elif line.startswith("--end"):
+            open_parts.pop()
+        elif all(open_parts):
+            lines.append(line)
+    return "\n".join(lines)

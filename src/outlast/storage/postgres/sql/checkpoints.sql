@@ -11,9 +11,14 @@
 -- statement, or this statement sees the raised epoch. FOR NO KEY UPDATE, because a plain read
 -- in READ COMMITTED would be checked against the past.
 -- Threads are locked before runs, as everywhere: who cancels a run holds its thread and wants the run.
-WITH starting AS MATERIALIZED (
+-- Parts between `--if` and `--end` are left out of batches that have no such row: starting the parts of a statement is a
+-- third of the time of a batch of one. `roots`: a first checkpoint or a fork. `fenced`: a row under a lease.
+WITH
+--if roots
+starting AS MATERIALIZED (
     SELECT t.key FROM threads t WHERE t.key = ANY (%(t_key)b) ORDER BY t.key FOR NO KEY UPDATE
 ),
+--end
 -- The share lock keeps erasing out, which would not see what is written here and drop the blobs it refers to.
 open_threads AS MATERIALIZED (
     SELECT t.key FROM threads t
@@ -21,26 +26,46 @@ open_threads AS MATERIALIZED (
     ORDER BY t.key
     FOR SHARE
 ),
+--if fenced
 fence AS MATERIALIZED (
     SELECT r.id, r.epoch
     FROM runs r
     JOIN unnest(%(fence_run)b, %(fence_epoch)b) AS f (id, epoch) ON r.id = f.id AND r.epoch = f.epoch
     WHERE r.status = 'running'
       -- True; it makes the locks above come first.
-      AND (SELECT count(*) FROM starting) + (SELECT count(*) FROM open_threads) >= 0
+      AND (SELECT count(*) FROM open_threads) >= 0
+--if roots
+      AND (SELECT count(*) FROM starting) >= 0
+--end
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 ),
+--end
 admitted AS MATERIALIZED (
     SELECT c.*
     FROM unnest(
-        %(c_n)b, %(c_thread)b, %(c_ns)b, %(c_id)b, %(c_parent)b, %(c_fork)b, %(c_opens)b, %(c_generation)b,
-        %(c_fence)b, %(c_epoch)b, %(c_run)b, %(c_metadata)b, %(c_body)b
-    ) AS c (n, thread_key, ns, checkpoint_id, parent_id, fork, opens, generation,
-            fence_id, epoch, run_id, metadata, body)
+        %(c_n)b, %(c_thread)b, %(c_ns)b, %(c_id)b, %(c_parent)b, %(c_run)b, %(c_metadata)b, %(c_body)b
+--if roots
+        , %(c_fork)b, %(c_opens)b, %(c_generation)b
+--end
+--if fenced
+        , %(c_fence)b, %(c_epoch)b
+--end
+    ) AS c (n, thread_key, ns, checkpoint_id, parent_id, run_id, metadata, body
+--if roots
+            , fork, opens, generation
+--end
+--if fenced
+            , fence_id, epoch
+    )
     LEFT JOIN fence f ON f.id = c.fence_id AND f.epoch = c.epoch
     WHERE c.fence_id IS NULL OR f.id IS NOT NULL
+--end
+--if not fenced
+    )
+--end
 ),
+--if roots
 -- A first checkpoint makes its thread, and lifts the tombstone of a deleted one if it may (`opens`):
 -- a subgraph that is called late must not bring a deleted thread back.
 opened AS (
@@ -54,15 +79,20 @@ opened AS (
     ON CONFLICT (key) DO UPDATE SET deleted_at = NULL WHERE t.deleted_at IS NOT NULL
     RETURNING t.key
 ),
+--end
 incoming AS MATERIALIZED (
     SELECT a.*
     FROM admitted a
     -- True; it makes the locks of threads come before those of heads, which is the order of erasing.
-    WHERE (SELECT count(*) FROM opened) + (SELECT count(*) FROM open_threads) >= 0
+    WHERE (SELECT count(*) FROM open_threads) >= 0
+--if roots
+      AND (SELECT count(*) FROM opened) >= 0
       AND (a.parent_id IS NOT NULL OR a.opens
            OR a.thread_key IN (TABLE open_threads) OR a.thread_key IN (TABLE opened))
+--end
     ORDER BY a.thread_key, a.ns
 ),
+--if roots
 -- The first checkpoint of a namespace. Somebody else's first one wins over it, unless ours
 -- says that it starts a line of its own (`fork`).
 started AS (
@@ -78,6 +108,7 @@ restarted AS (
     ON CONFLICT (thread_key, ns) DO UPDATE SET checkpoint_id = EXCLUDED.checkpoint_id
     RETURNING thread_key, ns
 ),
+--end
 -- Every other checkpoint follows its parent. `h.checkpoint_id = i.checkpoint_id` is our own
 -- write, whose answer was lost.
 moved AS (
@@ -86,6 +117,10 @@ moved AS (
     FROM incoming i
     WHERE h.thread_key = i.thread_key
       AND h.ns = i.ns
+--if not roots
+      AND h.checkpoint_id IN (i.parent_id, i.checkpoint_id)
+--end
+--if roots
       AND i.parent_id IS NOT NULL
       -- What the head refers to is never erased; what an older checkpoint refers to may have been.
       AND (NOT i.fork OR i.generation IS NULL OR h.generation = i.generation)
@@ -94,16 +129,29 @@ moved AS (
       AND (NOT i.fork OR EXISTS (
           SELECT FROM checkpoints p
           WHERE p.thread_key = i.thread_key AND p.ns = i.ns AND p.checkpoint_id = i.parent_id))
+--end
     RETURNING h.thread_key, h.ns
 ),
 accepted AS MATERIALIZED (
     SELECT i.*
     FROM incoming i
-    JOIN (TABLE started UNION ALL TABLE restarted UNION ALL TABLE moved) AS m USING (thread_key, ns)
+    JOIN (
+        TABLE moved
+--if roots
+        UNION ALL TABLE started UNION ALL TABLE restarted
+--end
+    ) AS m USING (thread_key, ns)
 ),
 saved AS (
-    INSERT INTO checkpoints (thread_key, ns, checkpoint_id, parent_id, run_id, epoch, metadata, body)
-    SELECT thread_key, ns, checkpoint_id, parent_id, run_id, epoch, convert_from(metadata, 'UTF8')::jsonb, body
+    INSERT INTO checkpoints (thread_key, ns, checkpoint_id, parent_id, run_id, metadata, body
+--if fenced
+        , epoch
+--end
+    )
+    SELECT thread_key, ns, checkpoint_id, parent_id, run_id, convert_from(metadata, 'UTF8')::jsonb, body
+--if fenced
+        , epoch
+--end
     FROM accepted
     ON CONFLICT (thread_key, ns, checkpoint_id)
         DO UPDATE SET metadata = EXCLUDED.metadata, body = EXCLUDED.body, epoch = EXCLUDED.epoch
@@ -125,20 +173,41 @@ appended AS (
 written AS MATERIALIZED (
     SELECT w.*
     FROM unnest(
-        %(w_n)b, %(w_thread)b, %(w_ns)b, %(w_checkpoint)b, %(w_task)b, %(w_idx)b, %(w_count)b,
-        %(w_fence)b, %(w_epoch)b, %(w_path)b, %(w_body)b
-    ) AS w (n, thread_key, ns, checkpoint_id, task_id, idx, count, fence_id, epoch, task_path, body)
+        %(w_n)b, %(w_thread)b, %(w_ns)b, %(w_checkpoint)b, %(w_task)b, %(w_idx)b, %(w_count)b, %(w_path)b, %(w_body)b
+--if fenced
+        , %(w_fence)b, %(w_epoch)b
+--end
+    ) AS w (n, thread_key, ns, checkpoint_id, task_id, idx, count, task_path, body
+--if fenced
+        , fence_id, epoch
+--end
+    )
     LEFT JOIN open_threads t ON t.key = w.thread_key
+--if fenced
     LEFT JOIN fence f ON f.id = w.fence_id AND f.epoch = w.epoch
-    WHERE (w.fence_id IS NULL OR f.id IS NOT NULL)
-      -- A thread's first writes may come before its first checkpoint; a deleted one's may not.
-      AND (t.key IS NOT NULL OR w.thread_key IN (TABLE opened)
-           OR NOT EXISTS (SELECT FROM threads x WHERE x.key = w.thread_key))
+--end
+    WHERE (
+        -- A thread's first writes may come before its first checkpoint; a deleted one's may not.
+        t.key IS NOT NULL OR NOT EXISTS (SELECT FROM threads x WHERE x.key = w.thread_key)
+--if roots
+        OR w.thread_key IN (TABLE opened)
+--end
+    )
+--if fenced
+      AND (w.fence_id IS NULL OR f.id IS NOT NULL)
+--end
 ),
 kept AS (
     INSERT INTO checkpoint_writes AS old
-        (thread_key, ns, checkpoint_id, task_id, idx, count, epoch, task_path, body)
-    SELECT thread_key, ns, checkpoint_id, task_id, idx::smallint, count, epoch, task_path, body
+        (thread_key, ns, checkpoint_id, task_id, idx, count, task_path, body
+--if fenced
+        , epoch
+--end
+    )
+    SELECT thread_key, ns, checkpoint_id, task_id, idx::smallint, count, task_path, body
+--if fenced
+        , epoch
+--end
     FROM written
     ON CONFLICT (thread_key, ns, checkpoint_id, task_id, idx) DO UPDATE
         SET count = EXCLUDED.count, epoch = EXCLUDED.epoch, task_path = EXCLUDED.task_path, body = EXCLUDED.body
