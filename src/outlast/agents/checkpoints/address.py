@@ -11,6 +11,7 @@ from outlast.storage.postgres import checkpoints
 
 # Each step asks for the key of its thread several times.
 thread_key = lru_cache(maxsize=4096)(checkpoints.thread_key)
+parsed_id = lru_cache(maxsize=4096)(UUID)
 
 
 class Address(NamedTuple):
@@ -70,6 +71,6 @@ def _checkpoint_id(wanted: object) -> tuple[UUID | None, bool]:
     if not wanted:
         return None, True
     try:
-        return UUID(str(wanted)), True
+        return parsed_id(str(wanted)), True
     except ValueError:
         return None, False

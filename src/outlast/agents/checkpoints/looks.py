@@ -6,7 +6,6 @@ when every field is the very same object and the containers are still empty. The
 that a freed object's address cannot be mistaken for them. Everything else is fingerprinted.
 """
 
-from collections.abc import Sequence
 from operator import is_
 from typing import Any
 
@@ -18,8 +17,8 @@ from outlast.errors import StateNotSerializable
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _CONTAINERS = frozenset({list, dict, set})
 
-# None: cannot change. A tuple: the fields of a model. Bytes: a fingerprint.
-Look = tuple[object, ...] | bytes | None
+# None: cannot change. A tuple: a model's fields, and which of them are containers. Bytes: a fingerprint.
+Look = tuple[tuple[object, ...], tuple[object, ...]] | bytes | None
 
 
 def look_at(codec: Codec, item: object) -> Look:
@@ -29,7 +28,7 @@ def look_at(codec: Codec, item: object) -> Look:
     if isinstance(item, BaseModel) and _is_plain(item):
         fields = tuple(item.__dict__.values())
         if all(type(field) in _SCALARS or (type(field) in _CONTAINERS and not field) for field in fields):
-            return fields
+            return fields, tuple(field for field in fields if type(field) in _CONTAINERS)
     return codec.fingerprint(item)
 
 
@@ -37,8 +36,12 @@ def looks_same(codec: Codec, item: Any, look: Look) -> bool:
     """Whether the item still looks as it did."""
     if look is None:
         return True
-    if isinstance(look, tuple):
-        return _same_fields(item, look) if len(item.__dict__) == len(look) and _is_plain(item) else False
+    if type(look) is tuple:
+        fields, containers = look
+        now = item.__dict__
+        return (
+            len(now) == len(fields) and all(map(is_, now.values(), fields)) and not any(containers) and _is_plain(item)
+        )
     return content_print(codec, item) == look
 
 
@@ -66,10 +69,3 @@ def content_print(codec: Codec, item: object) -> bytes | None:
 
 def _is_plain(item: BaseModel) -> bool:
     return not item.__pydantic_extra__ and not item.__pydantic_private__
-
-
-def _same_fields(item: BaseModel, look: Sequence[object]) -> bool:
-    fields = item.__dict__.values()
-    if not all(map(is_, fields, look)):
-        return False
-    return not any(field for field in look if type(field) in _CONTAINERS)

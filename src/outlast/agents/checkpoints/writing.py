@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from typing import Any, cast
-from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import WRITES_IDX_MAP, ChannelVersions, Checkpoint, CheckpointMetadata
 
-from outlast.agents.checkpoints.address import Address
+from outlast.agents.checkpoints.address import Address, parsed_id
 from outlast.agents.checkpoints.cache import KnownCheckpoint
 from outlast.agents.checkpoints.lists import KnownList, store_list
 from outlast.agents.checkpoints.metadata import encode_metadata, stored_metadata
@@ -37,7 +36,7 @@ def checkpoint_row(
     segments: list[Segment] = []
     nodes, lists = _channels(codec, checkpoint, new_versions, parent, blobs=blobs, segments=segments, fork=fork)
     known = KnownCheckpoint(
-        checkpoint_id=UUID(checkpoint["id"]),
+        checkpoint_id=parsed_id(checkpoint["id"]),
         generation=parent.generation if parent is not None else None if fork else 0,
         versions=dict(checkpoint["channel_versions"]),
         nodes=nodes,

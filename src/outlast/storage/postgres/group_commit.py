@@ -34,6 +34,8 @@ from outlast.telemetry import emit
 
 # More rows than this gain nothing: the statement's time grows with its rows.
 _MAX_ROWS = 256
+# More rows than one run submits at a step.
+_CROWD = 3
 # A message to PostgreSQL ends at 1 GB, and what waits here is in memory twice.
 _MAX_BYTES = 64 * 1024 * 1024
 # A step must not hang on a database that is away: after this the step fails and the run is retried later.
@@ -104,6 +106,7 @@ class GroupCommit:
         await done
 
     async def _write_batches(self) -> None:
+        crowded = False
         while True:
             if not self._queue:
                 if self._closing:
@@ -111,10 +114,13 @@ class GroupCommit:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            # Whoever is ready to submit does so first: two turns of the loop cost a lone run 10 us.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            await self._write(self._next_batch())
+            if crowded:
+                # Whoever is ready to submit does so first; a lone run does not wait for company.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            batch = self._next_batch()
+            crowded = len(batch) > _CROWD
+            await self._write(batch)
 
     def _next_batch(self) -> list[_Pending]:
         """Take rows in order, at most one checkpoint per namespace: the next one needs the first as head."""
