@@ -1,7 +1,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.testing.postgres import Databases
-
-OpenSaver = Callable[[], Awaitable[Checkpointer]]
+from savers import OpenSaver
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.capabilities import Capability
 
-from conftest import OpenSaver
+from savers import OpenSaver
 
 
 @pytest.mark.parametrize("capability", [capability.value for capability in Capability])

@@ -11,11 +11,11 @@ import pytest
 from checkpoint_helpers import Log, at, broken_or_left_over, counts, dump, id_of, line, put, rows, steps_graph, values
 from langgraph.graph import END, START, StateGraph
 
-from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import Conflict, ThreadConflict
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoints import thread_key
+from savers import OpenSaver
 from waiting import until
 
 TASK = "00000000-0000-0000-0000-00000000000a"

@@ -8,12 +8,12 @@ import pytest
 from checkpoint_helpers import Log, at, counts, id_of, put, rows, values
 from langgraph.graph import END, START, StateGraph
 
-from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import LeaseLost
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.storage.postgres.checkpoints import thread_key
+from savers import OpenSaver
 from waiting import until
 
 TASK = str(uuid4())

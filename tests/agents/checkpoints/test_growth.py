@@ -23,11 +23,11 @@ from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from conftest import OpenSaver
 from outlast.agents.checkpoints.cache import KnownCheckpoints
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.settings import DatabaseSettings
+from savers import OpenSaver
 
 LONG = "something long enough to be a blob of its own, which takes more than sixty-four bytes "
 

@@ -13,10 +13,10 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
-from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import ConfigurationError
 from outlast.settings import DatabaseSettings
+from savers import OpenSaver
 from waiting import until
 
 DURABILITIES = pytest.mark.parametrize("durability", ["sync", "async", "exit"])

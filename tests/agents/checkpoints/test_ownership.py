@@ -7,10 +7,10 @@ import pytest
 from checkpoint_helpers import Log, at, id_of, line, put, rows, steps_graph, values
 from langgraph.graph import END, START, StateGraph
 
-from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.errors import ThreadConflict
 from outlast.settings import DatabaseSettings
+from savers import OpenSaver
 
 
 async def outcomes(*calls: Any) -> list[Any]:

@@ -6,8 +6,8 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
-from conftest import OpenSaver
 from outlast.settings import DatabaseSettings
+from savers import OpenSaver
 
 SECRET = "sk-planted-0123456789"
 

@@ -13,11 +13,11 @@ import pytest
 from checkpoint_helpers import at, put, rows, values
 from pydantic import BaseModel
 
-from conftest import OpenSaver
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.errors import StateNotSerializable, StateTooLarge, StateUnreadable
 from outlast.settings import DatabaseSettings
+from savers import OpenSaver
 
 STATE_TYPES = """
 from dataclasses import dataclass

@@ -2,19 +2,21 @@
 
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 import outlast
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.checkpoint_rows import batch_parameters
+from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Fence, WritesRow
 from outlast.storage.postgres.queries import Queries, numbered, statements
 
 SOURCE = Path(outlast.__file__).parent
 CONCEPTS = sorted(path.stem for path in (SOURCE / "storage/postgres/sql").glob("*.sql"))
 TYPES = {1000: "bool[]", 1001: "bytea[]", 1007: "int[]", 1009: "text[]", 1016: "bigint[]", 2951: "uuid[]"}
 STATEMENTS = [(concept, name) for concept in CONCEPTS for name in statements(concept)]
+BATCH = ("checkpoints", "commit_batch")
 
 
 def code() -> str:
@@ -26,13 +28,13 @@ def test_every_statement_is_used() -> None:
     unused = [
         f"{concept}.{name}"
         for concept, name in STATEMENTS
-        if not re.search(rf"\b_?\w*(SQL|QUERIES)\.{name}\b|\(\"{concept}\", \"{name}\"\)", text)
+        if not re.search(rf"\b_?\w*(SQL|QUERIES)\.{name}\b|\(\"{concept}\", \"{name}\"", text)
     ]
 
     assert unused == []
 
 
-@pytest.mark.parametrize(("concept", "name"), STATEMENTS)
+@pytest.mark.parametrize(("concept", "name"), [statement for statement in STATEMENTS if statement != BATCH])
 async def test_every_statement_fits_the_schema(database_of_module: DatabaseSettings, concept: str, name: str) -> None:
     numbers: dict[str, int] = {}
 
@@ -40,17 +42,40 @@ async def test_every_statement_fits_the_schema(database_of_module: DatabaseSetti
         return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
     text = re.sub(r"%\((\w+)\)[sb]", number, statements(concept)[name].decode()).replace("%%", "%")
-    async with await psycopg.AsyncConnection.connect(database_of_module.url, autocommit=True) as connection:
+    await prepare(database_of_module, text, ["unknown"] * len(numbers))
+
+
+async def prepare(database: DatabaseSettings, text: str, types: list[str]) -> None:
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET search_path = outlast")
-        # The batch is sent with the types of its arrays; elsewhere the server infers them.
-        arrays = batch_parameters([])
-        declared = (TYPES[arrays[name].array_oid] if name in arrays else "unknown" for name in numbers)
-        types = f" ({', '.join(declared)})" if numbers else ""
-        await connection.execute(f"PREPARE statement{types} AS {text}".encode(), prepare=False)
+        declared = f" ({', '.join(types)})" if types else ""
+        await connection.execute(f"PREPARE statement{declared} AS {text}".encode(), prepare=False)
 
 
-def test_the_batch_has_a_value_for_each_parameter_and_no_other() -> None:
-    assert set(numbered("checkpoints", "commit_batch").names) == batch_parameters([]).keys()
+def batch(*, fenced: bool, root: bool) -> Batch:
+    fence = Fence(run_id=uuid4(), epoch=1) if fenced else None
+    writes = WritesRow(
+        thread_key=bytes(16), ns="", checkpoint_id=uuid4(), task_id=b"task", idx=0, writes=1, task_path="", body=b"",
+        fence=fence,
+    )  # fmt: skip
+    checkpoint = CheckpointRow(
+        thread_key=bytes(16), thread_id="1", ns="", checkpoint_id=uuid4(), parent_id=None if root else uuid4(),
+        fork=False, opens=True, generation=0, run_id=None, metadata=b"{}", body=b"", fence=fence,
+    )  # fmt: skip
+    return Batch.of([writes, checkpoint])
+
+
+@pytest.mark.parametrize("fenced", [False, True])
+@pytest.mark.parametrize("root", [False, True])
+async def test_every_variant_of_the_batch_fits_the_schema_and_its_parameters(
+    database_of_module: DatabaseSettings, fenced: bool, root: bool
+) -> None:
+    rows = batch(fenced=fenced, root=root)
+    statement = numbered(*BATCH, *rows.flags)
+
+    assert set(statement.names) == rows.parameters.keys()
+    types = [TYPES[array.array_oid] for array in statement.arguments(rows.parameters)]
+    await prepare(database_of_module, statement.text.decode(), types)
 
 
 def test_an_unknown_name_is_an_error_that_says_where_it_was_looked_for() -> None:

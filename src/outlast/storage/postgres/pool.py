@@ -65,7 +65,8 @@ def conninfo(settings: DatabaseSettings, *, application_name: str) -> str:
         "tcp_user_timeout": 5000,
     }
     merged = ours | {key: value for key, value in given.items() if value is not None}
-    merged["options"] = " ".join(part for part in (str(given.get("options") or ""), options) if part)
+    # The last one counts, so the user's own options come last.
+    merged["options"] = " ".join(part for part in (options, str(given.get("options") or "")) if part)
     return make_conninfo("", **merged)
 
 

@@ -69,20 +69,20 @@ class PreparedConnection:
         loop = asyncio.get_running_loop()
         socket = self.connection.pgconn.socket
         ready: asyncio.Future[None] = loop.create_future()
-
-        def wake() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        loop.add_reader(socket, wake)
+        loop.add_reader(socket, _wake, ready)
         if writing:
-            loop.add_writer(socket, wake)
+            loop.add_writer(socket, _wake, ready)
         try:
             await ready
         finally:
             loop.remove_reader(socket)
             if writing:
                 loop.remove_writer(socket)
+
+
+def _wake(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _rows(result: PGresult) -> list[list[bytes | None]]:
