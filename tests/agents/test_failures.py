@@ -41,7 +41,7 @@ def invalid() -> ValidationError:
 def test_an_error_has_a_name_and_is_tried_again_only_where_that_can_help(
     error: BaseException,
     code: str,
-    retryable: bool,  # noqa: FBT001
+    retryable: bool,
 ) -> None:
     failed = classify(error)
 

@@ -99,7 +99,7 @@ def test_every_outcome_settles_into_a_legal_status(
 
 
 @given(st.integers(0, 50), st.integers(1, 50), st.booleans())
-def test_a_failure_is_tried_again_only_while_attempts_are_left(errors: int, max_attempts: int, retryable: bool) -> None:  # noqa: FBT001
+def test_a_failure_is_tried_again_only_while_attempts_are_left(errors: int, max_attempts: int, retryable: bool) -> None:
     outcome = Failed(code="x", message="x", retryable=retryable)
 
     settled = settle(outcome, errors=errors, max_attempts=max_attempts, backoff=timedelta(seconds=1))

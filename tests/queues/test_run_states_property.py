@@ -98,7 +98,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(target=runs, thread=st.sampled_from("abc"), priority=st.integers(-1, 1), later=st.booleans(),
           max_attempts=st.integers(1, 3))  # fmt: skip
-    def enqueue(self, thread: str, priority: int, later: bool, max_attempts: int) -> UUID:  # noqa: FBT001
+    def enqueue(self, thread: str, priority: int, later: bool, max_attempts: int) -> UUID:
         delay = LATER.total_seconds() if later else 0.0
         run = new_run(thread, priority=priority, max_attempts=max_attempts, delay_seconds=delay)
         _, status = self.do(self.store.enqueue(run))
@@ -131,7 +131,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(claim=claims, outcome=st.sampled_from(["succeeded", "waiting", "failed", "retry", "cancelled", "drained"]),
           twice=st.booleans())  # fmt: skip
-    def settle_(self, claim: ClaimedRun, outcome: str, twice: bool) -> None:  # noqa: FBT001
+    def settle_(self, claim: ClaimedRun, outcome: str, twice: bool) -> None:
         run = self.model[claim.id]
         settlement = settle(OUTCOMES[outcome], errors=claim.errors, max_attempts=claim.max_attempts, backoff=LATER)
         if not self._owns(claim):
@@ -256,7 +256,7 @@ class Queue(RuleBasedStateMachine):
             run.due = True
 
     @rule(worker=workers, known=st.booleans())
-    def worker_reconciles(self, worker: UUID, known: bool) -> None:  # noqa: FBT001
+    def worker_reconciles(self, worker: UUID, known: bool) -> None:
         owned = [run for run in self.model.values() if run.worker == worker]
         named = {run.id: run.epoch if known else run.epoch - 1 for run in owned}
         given_back = self.do(self.liveness.give_back_unknown(worker, named))
@@ -267,7 +267,7 @@ class Queue(RuleBasedStateMachine):
             run.due = True
 
     @rule(run_id=runs, stale=st.booleans(), failed=st.booleans())
-    def take_away(self, run_id: UUID, stale: bool, failed: bool) -> None:  # noqa: FBT001
+    def take_away(self, run_id: UUID, stale: bool, failed: bool) -> None:
         run = self.model[run_id]
         status = S.FAILED if failed else S.CANCELLED
         epoch = run.epoch - 1 if stale else run.epoch

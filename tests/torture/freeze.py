@@ -73,7 +73,7 @@ async def _started_by_another(fleet: Fleet, pid: int) -> bool:
     return any(event["event"] == "started" and event["pid"] != pid for event in seen(fleet.witness))
 
 
-async def _dropped(runs: Runs, pid: int, ended: bool) -> bool:  # noqa: FBT001
+async def _dropped(runs: Runs, pid: int, ended: bool) -> bool:
     """The process ended, or lives under a new id."""
     return ended or bool(await runs.rows("SELECT 1 FROM workers WHERE pid = %s AND state = 'live'", pid))
 
