@@ -122,7 +122,8 @@ def figure(value: float) -> str:
 def verdict(targets: Sequence[Target], *, strict: bool) -> int:
     """Print how the targets fared and return the exit status: failure only when it was asked for."""
     if not targets:
-        return 0
+        console.print("No target is about a measurement with these options.")
+        return int(strict)
     table(
         "Targets",
         ["", "measured", "target", ""],

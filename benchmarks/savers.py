@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 import report
-from outlast.agents.checkpoints.saver import Checkpointer
+from outlast import Checkpointer
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.embedded_cluster import SUPERUSER
 

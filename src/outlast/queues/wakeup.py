@@ -1,7 +1,7 @@
 """Notifications between processes, as hints.
 
 A NOTIFY takes a database-wide lock at commit, so a busy process must not send one per event: a few go out at once, and
-from then on whatever comes within 25 ms goes out together. The listener has a connection of its own; each time it has
+from then on whatever comes within 5 ms goes out together. The listener has a connection of its own; each time it has
 to connect again it wakes everyone, since what was sent meanwhile is lost.
 """
 
@@ -22,7 +22,7 @@ SETTLED = "settled"
 CANCEL = "cancel"
 # PostgreSQL refuses 8,000 bytes; 200 ids of 32 characters and their commas fit.
 _MAX_IDS = 200
-_GATHER_SECONDS = 0.025
+_GATHER_SECONDS = 0.005
 # Sent without delay after a quiet time: a lone client's run takes four (queued, settled, and room for both sides).
 _BURST = 4.0
 
