@@ -210,7 +210,7 @@ async def _keep_evidence(runs: Runs, directory: Path, plan: Plan, account: Accou
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=300)
-    parser.add_argument("--kills", type=int, default=200, help="kill -9 and freezes together")
+    parser.add_argument("--kills", type=int, default=240, help="kill -9 and freezes together")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=None, help="repeat the kills and the runs of another session")
     return parser.parse_args()
