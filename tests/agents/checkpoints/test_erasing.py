@@ -121,6 +121,10 @@ async def test_a_first_checkpoint_and_its_writes_may_share_a_batch_on_a_deleted_
 
     await asyncio.gather(busy, start, write)
 
+    started = await saver.aget_tuple(at("t"))
+    assert started is not None
+    assert started.checkpoint["channel_values"] == {"x": 1}
+
 
 async def test_a_thread_that_never_was_can_be_deleted(saver: Checkpointer) -> None:
     await saver.adelete_thread("nobody")
