@@ -74,7 +74,7 @@ async def test_every_variant_of_the_batch_fits_the_schema_and_its_parameters(
     statement = numbered(*BATCH, *rows.flags)
 
     assert set(statement.names) == rows.parameters.keys()
-    types = [TYPES[array.array_oid] for array in statement.arguments(rows.parameters)]
+    types = [TYPES[array.oid] for array in statement.arguments(rows.parameters)]
     await prepare(database_of_module, statement.text.decode(), types)
 
 

@@ -1,4 +1,4 @@
-"""Arrays in PostgreSQL's binary format, built in one pass.
+"""Parameters in PostgreSQL's binary format: arrays, built in one pass, and single values.
 
 A batch of the group commit is some forty arrays. psycopg adapts a list element by element
 in Python (measured 0.6 us per element); these know their element type, so one join of the
@@ -11,13 +11,51 @@ element oid, then length and lower bound of the dimension, then each element as 
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 _HEADER = struct.Struct("!iiIii")
 _LENGTH = struct.Struct("!i").pack
 _EMPTY = struct.Struct("!iiI").pack
 _NULL = _LENGTH(-1)
+_SMALLINT = struct.Struct("!h").pack
+_INT = struct.Struct("!i").pack
+
+
+class Scalar(NamedTuple):
+    """One value, already encoded; None is NULL."""
+
+    oid: int
+    value: bytes | None
+
+    @classmethod
+    def of_uuid(cls, value: UUID | bytes | None) -> "Scalar":
+        """Build from a UUID or its 16 bytes."""
+        return cls(2950, value.bytes if isinstance(value, UUID) else value)
+
+    @classmethod
+    def of_text(cls, value: str | None) -> "Scalar":
+        """Build from a string, which must not hold NUL (PostgreSQL's text cannot)."""
+        return cls(25, None if value is None else value.encode())
+
+    @classmethod
+    def of_bytes(cls, value: bytes) -> "Scalar":
+        """Build a bytea."""
+        return cls(17, value)
+
+    @classmethod
+    def of_int(cls, value: int | None) -> "Scalar":
+        """Build an integer."""
+        return cls(23, None if value is None else _INT(value))
+
+    @classmethod
+    def of_smallint(cls, value: int) -> "Scalar":
+        """Build a smallint."""
+        return cls(21, _SMALLINT(value))
+
+    def to_binary(self) -> bytes | None:
+        """Return the value as the server reads it."""
+        return self.value
 
 
 class Array:
@@ -26,7 +64,7 @@ class Array:
     __slots__ = ("elements",)
 
     element_oid: ClassVar[int]
-    array_oid: ClassVar[int]
+    oid: ClassVar[int]
 
     def __init__(self, elements: Sequence[bytes | None]) -> None:
         self.elements = elements
@@ -50,14 +88,14 @@ class ByteaArray(Array):
     """bytea[]."""
 
     element_oid = 17
-    array_oid = 1001
+    oid = 1001
 
 
 class UuidArray(Array):
     """uuid[]; each element is the 16 bytes of a UUID."""
 
     element_oid = 2950
-    array_oid = 2951
+    oid = 2951
 
     @classmethod
     def of(cls, values: Iterable[UUID | None]) -> "UuidArray":
@@ -69,7 +107,7 @@ class TextArray(Array):
     """text[]."""
 
     element_oid = 25
-    array_oid = 1009
+    oid = 1009
 
     @classmethod
     def of(cls, values: Iterable[str | None]) -> "TextArray":
@@ -81,7 +119,7 @@ class BoolArray(Array):
     """boolean[]."""
 
     element_oid = 16
-    array_oid = 1000
+    oid = 1000
 
     @classmethod
     def of(cls, values: Iterable[bool]) -> "BoolArray":
@@ -93,7 +131,7 @@ class IntArray(Array):
     """integer[]."""
 
     element_oid = 23
-    array_oid = 1007
+    oid = 1007
     _pack: ClassVar[struct.Struct] = struct.Struct("!i")
 
     @classmethod
@@ -107,5 +145,8 @@ class BigintArray(IntArray):
     """bigint[]."""
 
     element_oid = 20
-    array_oid = 1016
+    oid = 1016
     _pack: ClassVar[struct.Struct] = struct.Struct("!q")
+
+
+Parameter = Array | Scalar

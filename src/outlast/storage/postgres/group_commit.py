@@ -25,8 +25,9 @@ from psycopg import AsyncConnection
 
 from outlast.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.arrays import Array
+from outlast.storage.postgres.arrays import Parameter
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Row
+from outlast.storage.postgres.lone_step import LoneStep
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect, is_transient, unavailable
 from outlast.storage.postgres.prepared import PreparedConnection
 from outlast.storage.postgres.queries import numbered
@@ -42,6 +43,8 @@ _MAX_BYTES = 64 * 1024 * 1024
 _GIVE_UP_AFTER = timedelta(seconds=20)
 # On top of the server's own limit for a statement, which answers first if the server is there.
 _REPLY_MARGIN = timedelta(seconds=5)
+
+Answer = list[list[bytes | None]]
 
 
 class Refused(Exception):
@@ -168,33 +171,42 @@ class GroupCommit:
                 pending.done.set_exception(_refusal(pending.row, stale=number in accepted))
 
     async def _execute(self, rows: Sequence[Row]) -> dict[int, bool]:
+        step = LoneStep.of(rows)
+        if step is not None:
+            statement = numbered("checkpoints", "commit_step", *step.flags)
+            if await self._insist(statement.text, statement.arguments(step.parameters)):
+                return dict.fromkeys(range(len(rows)), True)
+            # Nothing was stored; the other statement says why.
         batch = Batch.of(rows)
         statement = numbered("checkpoints", "commit_batch", *batch.flags)
-        arguments = statement.arguments(batch.parameters)
+        answer = await self._insist(statement.text, statement.arguments(batch.parameters))
+        # In binary: the row's number, and one byte for true or false.
+        return {int.from_bytes(number or b""): ok == b"\x01" for number, ok in answer}
+
+    async def _insist(self, text: bytes, arguments: Sequence[Parameter]) -> Answer:
+        """Execute, on a new connection when the one at hand breaks; raises DatabaseUnavailable in the end."""
         give_up_at = asyncio.get_running_loop().time() + self._give_up_after
         delay = 0.05
         while True:
             try:
-                return await self._send(statement.text, arguments)
+                return await self._send(text, arguments)
             except (*CONNECTION_ERRORS, psycopg.InternalError, DatabaseUnavailable) as error:
                 if not is_transient(error):
                     raise
-                emit("checkpoint.connection_lost", error=type(error).__name__, rows=len(rows))
+                emit("checkpoint.connection_lost", error=type(error).__name__)
                 await self._disconnect()
                 if asyncio.get_running_loop().time() + delay > give_up_at:
                     raise unavailable(error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _send(self, text: bytes, arguments: Sequence[Array]) -> dict[int, bool]:
+    async def _send(self, text: bytes, arguments: Sequence[Parameter]) -> Answer:
         prepared = await self._connected()
         emit("checkpoint.before_commit")
         with self._cut_when_silent(prepared.connection):
-            rows = await prepared.execute(text, arguments)
-        # In binary: the row's number, and one byte for true or false.
-        accepted = {int.from_bytes(number or b""): ok == b"\x01" for number, ok in rows}
+            answer = await prepared.execute(text, arguments)
         emit("checkpoint.after_commit")
-        return accepted
+        return answer
 
     async def _connected(self) -> PreparedConnection:
         if self._prepared is None or self._prepared.connection.closed:
@@ -221,7 +233,7 @@ class GroupCommit:
     async def _disconnect(self) -> None:
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            await prepared.connection.close()
+            await prepared.close()
 
 
 def _cut(connection: AsyncConnection[Any]) -> None:

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
-from outlast.storage.postgres.arrays import Array
+from outlast.storage.postgres.arrays import Parameter
 
 
 class PreparedConnection:
@@ -25,20 +25,23 @@ class PreparedConnection:
         self.connection = connection
         self._prepare = prepare
         self._names: dict[bytes, bytes] = {}
+        self._socket = connection.pgconn.socket
+        self._reading = False
+        self._waiter: asyncio.Future[None] | None = None
 
-    async def execute(self, text: bytes, parameters: Sequence[Array]) -> list[list[bytes | None]]:
+    async def execute(self, text: bytes, parameters: Sequence[Parameter]) -> list[list[bytes | None]]:
         """Return the rows; raises psycopg's errors. A text always comes with the same types of parameters."""
         pgconn = self.connection.pgconn
         values = [parameter.to_binary() for parameter in parameters]
         formats = [Format.BINARY] * len(values)
         if not self._prepare:
-            oids = [parameter.array_oid for parameter in parameters]
+            oids = [parameter.oid for parameter in parameters]
             pgconn.send_query_params(text, values, oids, formats, Format.BINARY)
             return _rows(await self._result())
         name = self._names.get(text)
         if name is None:
             name = b"outlast_%d" % len(self._names)
-            pgconn.send_prepare(name, text, [parameter.array_oid for parameter in parameters])
+            pgconn.send_prepare(name, text, [parameter.oid for parameter in parameters])
             _rows(await self._result())
             self._names[text] = name
         pgconn.send_query_prepared(name, values, formats, Format.BINARY)
@@ -49,12 +52,13 @@ class PreparedConnection:
         pgconn = self.connection.pgconn
         while pgconn.flush():
             await self._ready(writing=True)
-            pgconn.consume_input()
         first: PGresult | None = None
         while True:
             while pgconn.is_busy():
                 await self._ready(writing=False)
-                pgconn.consume_input()
+                if not self._reading:
+                    # The error that ended the reading, once more, for the one who waits.
+                    pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:
                 break
@@ -65,24 +69,43 @@ class PreparedConnection:
         return first
 
     async def _ready(self, *, writing: bool) -> None:
-        """Wait until the socket has something for us, or also room for what we send."""
+        """Wait until the socket had something for us, or also room for what we send."""
         loop = asyncio.get_running_loop()
-        socket = self.connection.pgconn.socket
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(socket, _wake, ready)
+        if not self._reading:
+            # For good: to start and stop watching a socket costs more than to read it.
+            loop.add_reader(self._socket, self._read)
+            self._reading = True
+        self._waiter = loop.create_future()
         if writing:
-            loop.add_writer(socket, _wake, ready)
+            loop.add_writer(self._socket, self._wake)
         try:
-            await ready
+            await self._waiter
         finally:
-            loop.remove_reader(socket)
             if writing:
-                loop.remove_writer(socket)
+                loop.remove_writer(self._socket)
 
+    def _read(self) -> None:
+        """Take what came, also when nobody waits: a notice, the end of the connection."""
+        try:
+            self.connection.pgconn.consume_input()
+        except psycopg.Error:
+            # Whoever executes next, or waits now, meets the same error; until then the loop would turn for nothing.
+            self._stop_reading()
+        self._wake()
 
-def _wake(ready: "asyncio.Future[None]") -> None:
-    if not ready.done():
-        ready.set_result(None)
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            asyncio.get_running_loop().remove_reader(self._socket)
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._stop_reading()
+        await self.connection.close()
 
 
 def _rows(result: PGresult) -> list[list[bytes | None]]:
