@@ -9,14 +9,19 @@ import pytest
 
 import outlast
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Fence, WritesRow
+from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Fence, Segment, WritesRow
+from outlast.storage.postgres.lone_step import LoneStep
 from outlast.storage.postgres.queries import Queries, numbered, statements
 
 SOURCE = Path(outlast.__file__).parent
 CONCEPTS = sorted(path.stem for path in (SOURCE / "storage/postgres/sql").glob("*.sql"))
-TYPES = {1000: "bool[]", 1001: "bytea[]", 1007: "int[]", 1009: "text[]", 1016: "bigint[]", 2951: "uuid[]"}
+TYPES = {
+    1000: "bool[]", 1001: "bytea[]", 1007: "int[]", 1009: "text[]", 1016: "bigint[]", 2951: "uuid[]",
+    17: "bytea", 21: "smallint", 23: "int", 25: "text", 2950: "uuid",
+}  # fmt: skip
 STATEMENTS = [(concept, name) for concept in CONCEPTS for name in statements(concept)]
 BATCH = ("checkpoints", "commit_batch")
+STEP = ("checkpoints", "commit_step")
 
 
 def code() -> str:
@@ -34,7 +39,7 @@ def test_every_statement_is_used() -> None:
     assert unused == []
 
 
-@pytest.mark.parametrize(("concept", "name"), [statement for statement in STATEMENTS if statement != BATCH])
+@pytest.mark.parametrize(("concept", "name"), [statement for statement in STATEMENTS if statement not in {BATCH, STEP}])
 async def test_every_statement_fits_the_schema(database_of_module: DatabaseSettings, concept: str, name: str) -> None:
     numbers: dict[str, int] = {}
 
@@ -52,17 +57,18 @@ async def prepare(database: DatabaseSettings, text: str, types: list[str]) -> No
         await connection.execute(f"PREPARE statement{declared} AS {text}".encode(), prepare=False)
 
 
-def batch(*, fenced: bool, root: bool) -> Batch:
+def rows_of(*, fenced: bool, root: bool) -> tuple[WritesRow, CheckpointRow]:
     fence = Fence(run_id=uuid4(), epoch=1) if fenced else None
+    parent = uuid4()
     writes = WritesRow(
-        thread_key=bytes(16), ns="", checkpoint_id=uuid4(), task_id=b"task", idx=0, writes=1, task_path="", body=b"",
+        thread_key=bytes(16), ns="", checkpoint_id=parent, task_id=b"task", idx=0, writes=1, task_path="", body=b"",
         fence=fence,
     )  # fmt: skip
     checkpoint = CheckpointRow(
-        thread_key=bytes(16), thread_id="1", ns="", checkpoint_id=uuid4(), parent_id=None if root else uuid4(),
+        thread_key=bytes(16), thread_id="1", ns="", checkpoint_id=uuid4(), parent_id=None if root else parent,
         fork=False, opens=True, generation=0, run_id=None, metadata=b"{}", body=b"", fence=fence,
     )  # fmt: skip
-    return Batch.of([writes, checkpoint])
+    return writes, checkpoint
 
 
 @pytest.mark.parametrize("fenced", [False, True])
@@ -70,11 +76,32 @@ def batch(*, fenced: bool, root: bool) -> Batch:
 async def test_every_variant_of_the_batch_fits_the_schema_and_its_parameters(
     database_of_module: DatabaseSettings, fenced: bool, root: bool
 ) -> None:
-    rows = batch(fenced=fenced, root=root)
+    rows = Batch.of(rows_of(fenced=fenced, root=root))
     statement = numbered(*BATCH, *rows.flags)
 
     assert set(statement.names) == rows.parameters.keys()
     types = [TYPES[array.oid] for array in statement.arguments(rows.parameters)]
+    await prepare(database_of_module, statement.text.decode(), types)
+
+
+@pytest.mark.parametrize("fenced", [False, True])
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("appended", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+async def test_every_variant_of_the_step_fits_the_schema_and_its_parameters(
+    database_of_module: DatabaseSettings, fenced: bool, written: bool, appended: bool, stored: bool
+) -> None:
+    writes, checkpoint = rows_of(fenced=fenced, root=False)
+    if appended:
+        checkpoint = checkpoint._replace(segments=[Segment(list_id=1, start=0, length=1, items=b"")])
+    if stored:
+        checkpoint = checkpoint._replace(blobs={bytes(16): b""})
+    step = LoneStep.of([writes, checkpoint] if written else [checkpoint])
+    assert step is not None
+    statement = numbered(*STEP, *step.flags)
+
+    assert set(statement.names) <= step.parameters.keys()
+    types = [TYPES[parameter.oid] for parameter in statement.arguments(step.parameters)]
     await prepare(database_of_module, statement.text.decode(), types)
 
 

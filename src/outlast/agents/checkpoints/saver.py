@@ -37,6 +37,7 @@ from outlast.storage.postgres.checkpoints import CheckpointReader, StoredCheckpo
 from outlast.storage.postgres.group_commit import GroupCommit, Refused
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.prepared import Line, ReadLine
 
 
 class Checkpointer(SyncBridge):
@@ -52,12 +53,18 @@ class Checkpointer(SyncBridge):
     """
 
     def __init__(
-        self, pool: Pool, writer: GroupCommit, *, codec: Codec, cache_bytes: int, fence: Fence | None = None
+        self,
+        reader: CheckpointReader,
+        writer: GroupCommit,
+        *,
+        codec: Codec,
+        cache_bytes: int,
+        fence: Fence | None = None,
     ) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._writer = writer
-        self._reader = CheckpointReader(pool)
+        self._reader = reader
         self._known = KnownCheckpoints()
         self._blobs = BlobCache(max_bytes=cache_bytes)
         self._codec = codec
@@ -94,13 +101,16 @@ class Checkpointer(SyncBridge):
     async def on(cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int) -> AsyncGenerator[Self]:
         """Open a saver on a database whose schema is known to be current."""
         pool = Pool(database, application_name="outlast-checkpoint-reads")
+        line = ReadLine(Line(database, application_name="outlast-checkpoint-reads"))
         writer = GroupCommit(database)
         await pool.open()
         try:
+            await line.open()
             await writer.open()
-            yield cls(pool, writer, codec=codec, cache_bytes=cache_bytes)
+            yield cls(CheckpointReader(pool, line), writer, codec=codec, cache_bytes=cache_bytes)
         finally:
             await writer.close()
+            await line.close()
             await pool.close()
 
     def fenced(self, fence: Fence, *, starts_empty: bool = False) -> "Checkpointer":

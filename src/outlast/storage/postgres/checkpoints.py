@@ -6,11 +6,14 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from outlast.storage.postgres.arrays import Scalar
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.prepared import ReadLine
+from outlast.storage.postgres.queries import Queries, numbered
 
 _SQL = Queries("checkpoints")
 Connection = AsyncConnection[Any]
@@ -62,27 +65,33 @@ def thread_key(thread_id: str, *, tenant: str = "default") -> bytes:
 
 
 class CheckpointReader:
-    """Short reads on pooled connections."""
+    """Short reads: a run's first look on a line of its own, everything else on pooled connections."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, line: ReadLine) -> None:
         self.pool = pool
+        self._line = line
 
     async def load(
         self, key: bytes, ns: str, checkpoint_id: UUID | None
     ) -> tuple[StoredCheckpoint, list[StoredWrites]] | None:
         """Return a checkpoint (the head when no id is given) and its pending writes, or None."""
-        async with self.pool.connection() as connection:
-            parameters = {"thread_key": UUID(bytes=key), "ns": ns, "checkpoint_id": checkpoint_id}
-            statement = _SQL.head if checkpoint_id is None else _SQL.one
-            cursor = await connection.execute(statement, parameters, binary=True)
-            row = await cursor.fetchone()
-            if row is None:
-                return None
-            found = StoredCheckpoint(
-                thread_key=key, ns=ns, checkpoint_id=row[0], parent_id=row[1], metadata=row[2], body=row[3],
-                generation=row[4], is_head=row[5],
-            )  # fmt: skip
-            return found, await _writes(connection, key, ns, [found.checkpoint_id])
+        parameters = {"thread_key": Scalar.of_uuid(key), "ns": Scalar.of_text(ns)}
+        if checkpoint_id is None:
+            statement = numbered("checkpoints", "load", "head")
+        else:
+            statement = numbered("checkpoints", "load")
+            parameters["checkpoint_id"] = Scalar.of_uuid(checkpoint_id)
+        found: StoredCheckpoint | None = None
+        writes: list[StoredWrites] = []
+        for row in await self._line.fetch(statement.text, statement.arguments(parameters)):
+            if row[0] is None:
+                writes.append(_stored_writes(row))
+            else:
+                found = _stored_checkpoint(key, ns, row)
+        if found is None:
+            return None
+        writes.sort(key=lambda write: (write.task_path, write.task_id, write.idx))
+        return found, writes
 
     async def writes(self, key: bytes, ns: str, checkpoint_ids: Sequence[UUID]) -> list[StoredWrites]:
         """Return the writes of several checkpoints, each checkpoint's in LangGraph's order."""
@@ -181,3 +190,29 @@ async def _writes(connection: Connection, key: bytes, ns: str, checkpoint_ids: S
         StoredWrites(checkpoint_id=row[0], task_id=row[1], idx=row[2], task_path=row[3], body=row[4])
         for row in await cursor.fetchall()
     ]
+
+
+def _stored_checkpoint(key: bytes, ns: str, row: Sequence[bytes | None]) -> StoredCheckpoint:
+    generation, is_head, checkpoint_id, parent_id, metadata, body = row[:6]
+    return StoredCheckpoint(
+        thread_key=key,
+        ns=ns,
+        checkpoint_id=UUID(bytes=checkpoint_id),
+        parent_id=None if parent_id is None else UUID(bytes=parent_id),
+        # jsonb in binary is its text behind a version number of one byte.
+        metadata=orjson.loads(memoryview(metadata or b"")[1:]),
+        body=body or b"",
+        generation=int.from_bytes(generation or b""),
+        is_head=is_head == b"\x01",
+    )
+
+
+def _stored_writes(row: Sequence[bytes | None]) -> StoredWrites:
+    checkpoint_id, body, task_id, idx, task_path = row[2], row[5], row[6], row[7], row[8]
+    return StoredWrites(
+        checkpoint_id=UUID(bytes=checkpoint_id),
+        task_id=task_id or b"",
+        idx=int.from_bytes(idx or b"", signed=True),
+        task_path=(task_path or b"").decode(),
+        body=body or b"",
+    )

@@ -12,24 +12,19 @@ Nothing that a row, a listener or the server does ends the writer, which serves 
 """
 
 import asyncio
-import os
-import socket
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 
 from outlast.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.arrays import Parameter
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Row
 from outlast.storage.postgres.lone_step import LoneStep
-from outlast.storage.postgres.pool import CONNECTION_ERRORS, connect, is_transient, unavailable
-from outlast.storage.postgres.prepared import PreparedConnection
+from outlast.storage.postgres.pool import CONNECTION_ERRORS, is_transient, unavailable
+from outlast.storage.postgres.prepared import Answer, Line
 from outlast.storage.postgres.queries import numbered
 from outlast.telemetry import emit
 
@@ -41,10 +36,6 @@ _CROWD = 3
 _MAX_BYTES = 64 * 1024 * 1024
 # A step must not hang on a database that is away: after this the step fails and the run is retried later.
 _GIVE_UP_AFTER = timedelta(seconds=20)
-# On top of the server's own limit for a statement, which answers first if the server is there.
-_REPLY_MARGIN = timedelta(seconds=5)
-
-Answer = list[list[bytes | None]]
 
 
 class Refused(Exception):
@@ -68,20 +59,16 @@ class GroupCommit:
         give_up_after: timedelta = _GIVE_UP_AFTER,
         reply_within: timedelta | None = None,
     ) -> None:
-        self._settings = settings
-        self._application_name = application_name
         self._give_up_after = give_up_after.total_seconds()
-        statement_limit = timedelta(milliseconds=settings.statement_timeout_ms or 15_000)
-        self._reply_within = (reply_within or statement_limit + _REPLY_MARGIN).total_seconds()
+        self._line = Line(settings, application_name=application_name, reply_within=reply_within)
         self._queue: list[_Pending] = []
         self._wake = asyncio.Event()
-        self._prepared: PreparedConnection | None = None
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
 
     async def open(self) -> None:
         """Connect and start the writer."""
-        await self._connected()
+        await self._line.open()
         self._writer = asyncio.create_task(self._write_batches(), name="outlast-group-commit")
 
     async def close(self) -> None:
@@ -91,7 +78,7 @@ class GroupCommit:
         if self._writer is not None:
             await self._writer
             self._writer = None
-        await self._disconnect()
+        await self._line.close()
 
     async def submit(self, row: Row) -> None:
         """Return once the row is durable.
@@ -194,52 +181,18 @@ class GroupCommit:
                 if not is_transient(error):
                     raise
                 emit("checkpoint.connection_lost", error=type(error).__name__)
-                await self._disconnect()
+                await self._line.close()
                 if asyncio.get_running_loop().time() + delay > give_up_at:
                     raise unavailable(error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
     async def _send(self, text: bytes, arguments: Sequence[Parameter]) -> Answer:
-        prepared = await self._connected()
+        await self._line.open()
         emit("checkpoint.before_commit")
-        with self._cut_when_silent(prepared.connection):
-            answer = await prepared.execute(text, arguments)
+        answer = await self._line.execute(text, arguments)
         emit("checkpoint.after_commit")
         return answer
-
-    async def _connected(self) -> PreparedConnection:
-        if self._prepared is None or self._prepared.connection.closed:
-            connection = await connect(self._settings, application_name=self._application_name)
-            # The planner believes that knowing the arrays' lengths is worth a new plan each time: 2 ms for nothing.
-            try:
-                with self._cut_when_silent(connection):
-                    await connection.execute("SET plan_cache_mode = force_generic_plan")
-            except BaseException:
-                await connection.close()
-                raise
-            self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
-        return self._prepared
-
-    @contextmanager
-    def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Generator[None]:
-        """Break the connection when no answer comes in time, though its other end may seem to live."""
-        timer = asyncio.get_running_loop().call_later(self._reply_within, _cut, connection)
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    async def _disconnect(self) -> None:
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None:
-            await prepared.close()
-
-
-def _cut(connection: AsyncConnection[Any]) -> None:
-    # Not a cancellation: psycopg would first try to cancel the query over a second connection into the same hole.
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.shutdown(socket.SHUT_RDWR)
 
 
 def _size(row: Row) -> int:

@@ -1,13 +1,17 @@
-"""Statements over arrays, sent through libpq itself.
+"""The statements of every step, sent through libpq itself.
 
-For the group commit only. psycopg's cursor adapts 45 parameters, looks its statement up and waits in steps meant for
+For the checkpointer only. psycopg's cursor adapts 45 parameters, looks its statement up and waits in steps meant for
 any statement: 220 us of a commit of one row, all of it in the event loop's thread. Here the parameters are bytes
 already, the statement is prepared once, and waiting is one reader on the socket. `psycopg.pq` is psycopg's documented
 interface to libpq (https://www.psycopg.org/psycopg3/docs/api/pq.html).
 """
 
 import asyncio
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -15,7 +19,103 @@ from psycopg import AsyncConnection, errors
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
+from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.arrays import Parameter
+from outlast.storage.postgres.pool import CONNECTION_ERRORS, as_unavailable, connect
+
+Answer = list[list[bytes | None]]
+
+# On top of the server's own limit for a statement, which answers first if the server is there.
+_REPLY_MARGIN = timedelta(seconds=5)
+
+
+class Line:
+    """One connection for one kind of work: opened when needed, and cut when no answer comes."""
+
+    def __init__(
+        self, settings: DatabaseSettings, *, application_name: str, reply_within: timedelta | None = None
+    ) -> None:
+        self._settings = settings
+        self._application_name = application_name
+        statement_limit = timedelta(milliseconds=settings.statement_timeout_ms or 15_000)
+        self._reply_within = (reply_within or statement_limit + _REPLY_MARGIN).total_seconds()
+        self._prepared: PreparedConnection | None = None
+
+    async def open(self) -> "PreparedConnection":
+        """Connect, if it is not; raises DatabaseUnavailable."""
+        if self._prepared is None or self._prepared.connection.closed:
+            connection = await connect(self._settings, application_name=self._application_name)
+            # The planner believes that knowing the arrays' lengths is worth a new plan each time: 2 ms for nothing.
+            try:
+                with self._cut_when_silent(connection):
+                    await connection.execute("SET plan_cache_mode = force_generic_plan")
+            except BaseException:
+                await connection.close()
+                raise
+            self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
+        return self._prepared
+
+    async def execute(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
+        """Return the rows; raises psycopg's errors, after which a broken line has to be closed. One at a time."""
+        prepared = await self.open()
+        with self._cut_when_silent(prepared.connection):
+            return await prepared.execute(text, parameters)
+
+    async def close(self) -> None:
+        """Disconnect; the next execution connects anew."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            await prepared.close()
+
+    @contextmanager
+    def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Generator[None]:
+        """Break the connection when no answer comes in time, though its other end may seem to live."""
+        timer = asyncio.get_running_loop().call_later(self._reply_within, _cut, connection)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+class ReadLine:
+    """A line that several callers share, for short reads; what breaks under a read is asked again once."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect; raises DatabaseUnavailable."""
+        await self._line.open()
+
+    async def fetch(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
+        """Return the rows; raises DatabaseUnavailable when the server is away."""
+        async with self._turn:
+            with suppress(*CONNECTION_ERRORS):
+                return await self._execute(text, parameters)
+            with as_unavailable():
+                return await self._execute(text, parameters)
+
+    async def _execute(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
+        whole = False
+        try:
+            answer = await self._line.execute(text, parameters)
+            whole = True
+        finally:
+            if not whole:
+                # Also when the caller was cancelled: the answer is still to come, and nobody's.
+                await self._line.close()
+        return answer
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._line.close()
+
+
+def _cut(connection: AsyncConnection[Any]) -> None:
+    # Not a cancellation: psycopg would first try to cancel the query over a second connection into the same hole.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 class PreparedConnection:
@@ -29,7 +129,7 @@ class PreparedConnection:
         self._reading = False
         self._waiter: asyncio.Future[None] | None = None
 
-    async def execute(self, text: bytes, parameters: Sequence[Parameter]) -> list[list[bytes | None]]:
+    async def execute(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
         """Return the rows; raises psycopg's errors. A text always comes with the same types of parameters."""
         pgconn = self.connection.pgconn
         values = [parameter.to_binary() for parameter in parameters]
@@ -108,7 +208,7 @@ class PreparedConnection:
         await self.connection.close()
 
 
-def _rows(result: PGresult) -> list[list[bytes | None]]:
+def _rows(result: PGresult) -> Answer:
     if result.status == ExecStatus.TUPLES_OK:
         columns = range(result.nfields)
         return [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]

@@ -128,8 +128,7 @@ CREATE TABLE threads (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     deleted_at timestamp with time zone,
     quarantine_reason text,
-    CONSTRAINT threads_pkey PRIMARY KEY (key),
-    CONSTRAINT threads_tenant_thread_id_key UNIQUE (tenant, thread_id)
+    CONSTRAINT threads_pkey PRIMARY KEY (key)
 );
 
 CREATE TABLE workers (

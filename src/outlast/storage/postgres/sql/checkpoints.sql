@@ -285,18 +285,27 @@ saved AS (
 )
 SELECT FROM moved;
 
--- name: head
--- The current checkpoint of a namespace with everything needed to rebuild it but the blobs.
-SELECT c.checkpoint_id, c.parent_id, c.metadata, c.body, h.generation, c.checkpoint_id = h.checkpoint_id AS is_head
-FROM checkpoint_heads h
-JOIN checkpoints c USING (thread_key, ns, checkpoint_id)
-WHERE h.thread_key = %(thread_key)s AND h.ns = %(ns)s;
-
--- name: one
-SELECT c.checkpoint_id, c.parent_id, c.metadata, c.body, h.generation, c.checkpoint_id = h.checkpoint_id AS is_head
-FROM checkpoints c
-JOIN checkpoint_heads h USING (thread_key, ns)
-WHERE c.thread_key = %(thread_key)s AND c.ns = %(ns)s AND c.checkpoint_id = %(checkpoint_id)s;
+-- name: load
+-- A checkpoint (`head`: the current one of its namespace) with everything needed to rebuild it but lists and blobs: its own
+-- row, told by its generation, and a row for each of its pending writes, in any order.
+WITH found AS (
+    SELECT c.checkpoint_id, c.parent_id, c.metadata, c.body, h.generation, c.checkpoint_id = h.checkpoint_id AS is_head
+    FROM checkpoint_heads h
+    JOIN checkpoints c ON c.thread_key = h.thread_key AND c.ns = h.ns
+--if head
+        AND c.checkpoint_id = h.checkpoint_id
+--end
+--if not head
+        AND c.checkpoint_id = %(checkpoint_id)s
+--end
+    WHERE h.thread_key = %(thread_key)s AND h.ns = %(ns)s
+)
+SELECT generation, is_head, checkpoint_id, parent_id, metadata, body, NULL::bytea, NULL::smallint, NULL::text
+FROM found
+UNION ALL
+SELECT NULL, NULL, w.checkpoint_id, NULL, NULL, w.body, w.task_id, w.idx, w.task_path
+FROM found f
+JOIN checkpoint_writes w ON w.thread_key = %(thread_key)s AND w.ns = %(ns)s AND w.checkpoint_id = f.checkpoint_id;
 
 -- name: writes
 SELECT checkpoint_id, task_id, idx, task_path, body
