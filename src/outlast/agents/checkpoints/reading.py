@@ -176,7 +176,7 @@ def _known_lists(known: KnownCheckpoint | None, generation: int | None) -> dict[
 
 @contextmanager
 def _no_collection() -> Generator[None]:
-    """Let no garbage be looked for while a state comes into being: nothing of it is, and all of it would be gone through."""
+    """Look for no garbage while a state comes into being: none of it is any, and all of it would be gone through."""
     if not gc.isenabled():
         yield
         return
