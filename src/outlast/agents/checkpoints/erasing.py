@@ -27,7 +27,10 @@ async def delete_thread(pool: Pool, key: bytes) -> None:
     """Erase everything of a thread and leave a tombstone that refuses late writes."""
     async with pool.transaction() as connection:
         parameters = {"thread_key": UUID(bytes=key)}
-        await _lock(connection, key)
+        if await _lock(connection, key) is None:
+            # Outputs of tasks may be there before the first checkpoint.
+            await connection.execute(_SQL.erase_writes, parameters)
+            return
         for statement in (
             _SQL.tombstone, _SQL.erase_heads, _SQL.erase_checkpoints,
             _SQL.erase_writes, _SQL.erase_lists, _SQL.erase_blobs,
@@ -83,10 +86,15 @@ async def copy_thread(pool: Pool, source: bytes, target: bytes, *, target_thread
             await connection.execute(statement, parameters)
 
 
-async def _lock(connection: Connection, key: bytes) -> dict[str, UUID]:
-    """Keep writers of checkpoints and of task outputs out until the end of the transaction; return the heads."""
+async def _lock(connection: Connection, key: bytes) -> dict[str, UUID] | None:
+    """Keep writers of checkpoints and of task outputs out until the end of the transaction; return the heads.
+
+    None when there is no such thread. Nothing keeps its first writer out then, so nothing may be erased either.
+    """
     parameters = {"thread_key": UUID(bytes=key)}
-    await connection.execute(_SQL.lock_thread, parameters)
+    locked = await connection.execute(_SQL.lock_thread, parameters)
+    if await locked.fetchone() is None:
+        return None
     cursor = await connection.execute(_SQL.lock_heads, parameters)
     return dict(await cursor.fetchall())
 
@@ -107,6 +115,8 @@ async def _keep(pool: Pool, key: bytes, choose: Keep) -> None:
     async with pool.transaction() as connection:
         parameters = {"thread_key": UUID(bytes=key)}
         heads = await _lock(connection, key)
+        if heads is None:
+            return
         stored = await _checkpoints(connection, key)
         kept = choose(stored, heads)
         remaining = {checkpoint.seq for checkpoint in kept}
