@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from langgraph.errors import GraphRecursionError, InvalidUpdateError
+from langgraph.errors import EmptyInputError, GraphRecursionError, InvalidUpdateError
 from pydantic import ValidationError
 
 from outlast.domain.outcome import Failed
@@ -11,6 +11,7 @@ from outlast.errors import OutlastError
 # The same code and input fail the same way each time; trying again only delays the news.
 _HOPELESS = (
     AttributeError,
+    EmptyInputError,
     GraphRecursionError,
     ImportError,
     InvalidUpdateError,

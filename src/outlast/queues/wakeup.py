@@ -20,6 +20,10 @@ from outlast.telemetry import emit
 QUEUED = "queued"
 SETTLED = "settled"
 CANCEL = "cancel"
+#: Of threads, by key: there are records that were not there before; somebody follows.
+EVENTS = "events"
+WATCH = "watch"
+TOPICS = (QUEUED, SETTLED, CANCEL, EVENTS, WATCH)
 # PostgreSQL refuses 8,000 bytes; 200 ids of 32 characters and their commas fit.
 _MAX_IDS = 200
 _GATHER_SECONDS = 0.005
@@ -37,6 +41,7 @@ class Wakeup:
         self._pending: dict[str, set[UUID]] = {}
         self._dirty = asyncio.Event()
         self._handlers: list[Handler] = []
+        self._ignored: dict[str, Callable[[], int | None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -63,8 +68,13 @@ class Wakeup:
         self._handlers.append(handler)
         return lambda: self._handlers.remove(handler)
 
+    def ignore(self, topic: str, backend_pid: Callable[[], int | None]) -> None:
+        """Do not hear hints of a topic that this server process sends: they say what is known here."""
+        self._ignored[topic] = backend_pid
+
     @property
-    def _channel(self) -> str:
+    def channel(self) -> str:
+        """The name under which the processes of one schema tell each other."""
         return f"{self._settings.schema_name}_hints"
 
     async def _forever(self, round_: Callable[[AsyncConnection[Any]], Any]) -> None:
@@ -94,14 +104,16 @@ class Wakeup:
             pending, self._pending = self._pending, {}
             for topic, ids in pending.items():
                 listed = ",".join(run_id.hex for run_id in ids) if len(ids) <= _MAX_IDS else ""
-                await connection.execute("SELECT pg_notify(%s, %s)", [self._channel, f"{topic}:{listed}"])
+                await connection.execute("SELECT pg_notify(%s, %s)", [self.channel, f"{topic}:{listed}"])
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
-        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-        for topic in (QUEUED, SETTLED, CANCEL):
+        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
+        for topic in TOPICS:
             self._call(topic, [])
         async for notification in connection.notifies():
             topic, _, listed = notification.payload.partition(":")
+            if topic in self._ignored and self._ignored[topic]() == notification.pid:
+                continue
             self._call(topic, [UUID(hex=text) for text in listed.split(",") if text])
 
     def _call(self, topic: str, ids: list[UUID]) -> None:
