@@ -72,7 +72,7 @@ async def test_a_cron_is_made_read_changed_and_deleted(server: Server, client: A
     read = (await server.http.get(f"/runs/crons/{cron['cron_id']}")).json()
     await client.crons.delete(cron["cron_id"])
 
-    assert (cron["schedule"], cron["timezone"], cron["end_time"]) == (NEVER, "America/New_York", "2099-01-01T00:00:00Z")
+    assert (cron["schedule"], cron["timezone"], cron["end_time"]) == (NEVER, "America/New_York", "2099-01-01T00:00:00+00:00")
     assert (cron["thread_id"], cron["user_id"], cron["enabled"]) == (None, None, True)
     assert cron["on_run_completed"] == "keep"
     assert cron["payload"] == {
@@ -80,7 +80,7 @@ async def test_a_cron_is_made_read_changed_and_deleted(server: Server, client: A
         "stream_mode": ["values"],
     }  # fmt: skip
     # Midnight of New York, in winter.
-    assert cron["next_run_date"].endswith("-01-01T05:00:00Z")
+    assert cron["next_run_date"].endswith("-01-01T05:00:00+00:00")
     assert read == changed
     assert (changed["schedule"], changed["timezone"], changed["end_time"]) == ("30 9 * * 1-5", "Europe/Berlin", None)
     assert (changed["enabled"], changed["next_run_date"]) == (False, None)

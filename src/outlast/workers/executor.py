@@ -45,8 +45,13 @@ class Execution:
 
     @property
     def wrote(self) -> bool:
-        """Whether this attempt has changed the thread."""
+        """Whether this attempt has stored anything."""
         return self.saver is not None and self.saver.accepted.rows > 0
+
+    @property
+    def moved(self) -> bool:
+        """Whether the thread stands where this attempt has brought it."""
+        return self.saver is not None and self.saver.accepted.stands_at is not None
 
     def cancel(self) -> None:
         """Stop it because a person asked to."""
@@ -197,8 +202,9 @@ def _cancelled(execution: Execution) -> Cancelled:
 
 def _failed(execution: Execution, error: BaseException) -> Failed:
     failed = classify(error)
-    if isinstance(error, ThreadConflict) and not execution.wrote:
-        # The thread was changed between our first look and our first write: nothing is done, so it can be done again.
+    if isinstance(error, ThreadConflict) and not execution.moved:
+        # The thread was changed between our first look and our first checkpoint: nothing of ours stands, so it can be
+        # done again. Outputs of tasks may have been stored beside the checkpoint that was refused; nobody reads them.
         return replace(failed, retryable=True)
     return failed
 

@@ -10,7 +10,7 @@ import pytest
 import outlast
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Fence, Segment, WritesRow
-from outlast.storage.postgres.lone_step import LoneStep
+from outlast.storage.postgres.lone_step import OIDS, LoneStep
 from outlast.storage.postgres.queries import Queries, numbered, statements
 
 SOURCE = Path(outlast.__file__).parent
@@ -106,7 +106,7 @@ async def test_every_variant_of_the_step_fits_the_schema_and_its_parameters(
     statement = numbered(*STEP, *step.flags)
 
     assert set(statement.names) <= step.parameters.keys()
-    types = [TYPES[parameter.oid] for parameter in statement.arguments(step.parameters)]
+    types = [TYPES[OIDS[name]] for name in statement.names]
     await prepare(database_of_module, statement.text.decode(), types)
 
 

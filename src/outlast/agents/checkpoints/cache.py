@@ -43,6 +43,10 @@ class KnownCheckpoints:
         self._known.move_to_end(key)
         return known
 
+    def latest(self, key: Key) -> KnownCheckpoint | None:
+        """Return what is known of the namespace, whichever checkpoint it is of."""
+        return self._known.get(key)
+
     def put(self, key: Key, known: KnownCheckpoint) -> None:
         """Remember; replaces what was known of the namespace."""
         self.forget(key)

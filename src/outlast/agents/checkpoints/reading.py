@@ -4,7 +4,9 @@ What cannot be restored to its type raises StateUnreadable, naming the place in 
 dict.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -68,14 +70,18 @@ class Restorer:
         self.cache = cache
 
     async def restore(
-        self, stored: StoredCheckpoint, writes: Sequence[StoredWrites] = ()
+        self, stored: StoredCheckpoint, writes: Sequence[StoredWrites] = (), *, known: KnownCheckpoint | None = None
     ) -> tuple[Checkpoint, list[PendingWrite], KnownCheckpoint]:
-        """Return the checkpoint, its pending writes, and what the next write needs to know of it."""
+        """Return the checkpoint, its pending writes, and what the next write needs to know of it.
+
+        `known` is an earlier checkpoint of the namespace: the lists that it shares with this one are not read again.
+        """
         body = Body.unpack(stored)
         pending = [(row, writes_of(row)) for row in writes]
-        lists = await self._lists(stored.thread_key, body.nodes)
+        lists = await self._lists(stored.thread_key, body.nodes, _known_lists(known, stored.generation))
         blobs = await self._blobs(stored.thread_key, [*body.nodes.values(), *lists.values(), *(n for _, n in pending)])
-        values, known = self._values(body.nodes, lists, blobs)
+        with _no_collection():
+            values, known_lists = self._values(body.nodes, lists, blobs)
         checkpoint: Checkpoint = {
             "v": body.v,
             "id": str(stored.checkpoint_id),
@@ -88,7 +94,7 @@ class Restorer:
         # LangGraph changes the version maps of a checkpoint it works on in place.
         remembered = KnownCheckpoint(
             checkpoint_id=stored.checkpoint_id, generation=stored.generation, versions=dict(body.channel_versions),
-            nodes=body.nodes, lists=known,
+            nodes=body.nodes, lists=known_lists,
         )  # fmt: skip
         return checkpoint, self.pending_writes(pending, blobs), remembered
 
@@ -103,7 +109,7 @@ class Restorer:
 
     async def value(self, thread_key: bytes, node: Node, *, path: str) -> Any:
         """Restore one channel's value."""
-        lists = await self._lists(thread_key, {path: node})
+        lists = await self._lists(thread_key, {path: node}, {})
         blobs = await self._blobs(thread_key, [node, *lists.values()])
         return self._values({path: node}, lists, blobs)[0][path]
 
@@ -133,12 +139,14 @@ class Restorer:
                 values[channel] = value_of(self.codec, node, path=channel, blob=get)
         return values, known
 
-    async def _lists(self, thread_key: bytes, nodes: Mapping[str, Node]) -> dict[int, list[Node]]:
-        wanted = {node.list_id: node.length for node in nodes.values() if isinstance(node, ListReference)}
-        if not wanted:
-            return {}
-        lists: dict[int, list[Node]] = {list_id: [] for list_id in wanted}
-        for segment in await self.reader.segments(thread_key, wanted):
+    async def _lists(
+        self, thread_key: bytes, nodes: Mapping[str, Node], known: Mapping[int, Sequence[Node]]
+    ) -> dict[int, list[Node]]:
+        lengths = {node.list_id: node.length for node in nodes.values() if isinstance(node, ListReference)}
+        lists = {list_id: list(known.get(list_id, ())) for list_id in lengths}
+        wanted = {list_id: length for list_id, length in lengths.items() if len(lists[list_id]) < length}
+        for segment in await self.reader.segments(thread_key, wanted) if wanted else ():
+            # Segments begin where the last one ended; those that are known are passed over.
             if segment.start == len(lists[segment.list_id]):
                 lists[segment.list_id].extend(unpack(segment.items, path=f"list {segment.list_id}"))
         for channel, node in nodes.items():
@@ -157,6 +165,26 @@ class Restorer:
             self.cache.add(thread_key, read)
             found.update(read)
         return found
+
+
+def _known_lists(known: KnownCheckpoint | None, generation: int | None) -> dict[int, Sequence[Node]]:
+    """Return the nodes of lists by id; nothing that was known before history was erased."""
+    if known is None or known.generation != generation:
+        return {}
+    return {own.reference.list_id: own.nodes for own in known.lists.values()}
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """Look for no garbage while a state comes into being: none of it is any, and all of it would be gone through."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def writes_of(row: StoredWrites) -> list[Node]:

@@ -244,7 +244,8 @@ class Checkpointer(SyncBridge):
         """Restore a row; None when the checkpoint was erased meanwhile."""
         while True:
             try:
-                return stored, *await self._restorer.restore(stored, writes)
+                known = self._known.latest((stored.thread_key, stored.ns))
+                return stored, *await self._restorer.restore(stored, writes, known=known)
             except StateUnreadable as error:
                 now = await self._reader.load(stored.thread_key, stored.ns, stored.checkpoint_id)
                 if now is None:

@@ -92,7 +92,10 @@ def _channels(
     versions = checkpoint["channel_versions"]
     values: dict[str, object] = checkpoint["channel_values"]
     for channel, value in values.items():
-        if type(value) is list and value:
+        same = parent if parent is not None and _unchanged(channel, parent, versions, new_versions) else None
+        if same is not None and not fork and channel in same.lists:
+            nodes[channel], lists[channel] = same.nodes[channel], same.lists[channel]
+        elif type(value) is list and value:
             before = parent.lists.get(channel) if parent is not None else None
             items = cast("list[object]", value)
             known, segment = store_list(codec, items, before, path=channel, blobs=blobs, fork=fork)
@@ -100,8 +103,8 @@ def _channels(
             lists[channel] = known
             if segment is not None:
                 segments.append(segment)
-        elif parent is not None and _unchanged(channel, parent, versions, new_versions):
-            nodes[channel] = parent.nodes[channel]
+        elif same is not None:
+            nodes[channel] = same.nodes[channel]
         else:
             nodes[channel] = node_of(codec, cast("object", value), path=channel, blobs=blobs)
     return nodes, lists

@@ -1,4 +1,4 @@
-"""Parameters in PostgreSQL's binary format: arrays, built in one pass, and single values.
+"""Arrays in PostgreSQL's binary format, built in one pass.
 
 A batch of the group commit is some forty arrays. psycopg adapts a list element by element
 in Python (measured 0.6 us per element); these know their element type, so one join of the
@@ -11,51 +11,13 @@ element oid, then length and lower bound of the dimension, then each element as 
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 from uuid import UUID
 
 _HEADER = struct.Struct("!iiIii")
 _LENGTH = struct.Struct("!i").pack
 _EMPTY = struct.Struct("!iiI").pack
 _NULL = _LENGTH(-1)
-_SMALLINT = struct.Struct("!h").pack
-_INT = struct.Struct("!i").pack
-
-
-class Scalar(NamedTuple):
-    """One value, already encoded; None is NULL."""
-
-    oid: int
-    value: bytes | None
-
-    @classmethod
-    def of_uuid(cls, value: UUID | bytes | None) -> "Scalar":
-        """Build from a UUID or its 16 bytes."""
-        return cls(2950, value.bytes if isinstance(value, UUID) else value)
-
-    @classmethod
-    def of_text(cls, value: str | None) -> "Scalar":
-        """Build from a string, which must not hold NUL (PostgreSQL's text cannot)."""
-        return cls(25, None if value is None else value.encode())
-
-    @classmethod
-    def of_bytes(cls, value: bytes) -> "Scalar":
-        """Build a bytea."""
-        return cls(17, value)
-
-    @classmethod
-    def of_int(cls, value: int | None) -> "Scalar":
-        """Build an integer."""
-        return cls(23, None if value is None else _INT(value))
-
-    @classmethod
-    def of_smallint(cls, value: int) -> "Scalar":
-        """Build a smallint."""
-        return cls(21, _SMALLINT(value))
-
-    def to_binary(self) -> bytes | None:
-        """Return the value as the server reads it."""
-        return self.value
 
 
 class Array:
@@ -147,6 +109,3 @@ class BigintArray(IntArray):
     element_oid = 20
     oid = 1016
     _pack: ClassVar[struct.Struct] = struct.Struct("!q")
-
-
-Parameter = Array | Scalar

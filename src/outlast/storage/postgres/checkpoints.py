@@ -10,13 +10,14 @@ import orjson
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from outlast.storage.postgres.arrays import Scalar
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.prepared import ReadLine
+from outlast.storage.postgres.prepared import ReadLine, Statement
 from outlast.storage.postgres.queries import Queries, numbered
 
 _SQL = Queries("checkpoints")
 Connection = AsyncConnection[Any]
+# uuid and text; a lone surrogate in a name is refused by `encode`.
+_LOAD_OIDS = {"thread_key": 2950, "ns": 25, "checkpoint_id": 2950}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +76,16 @@ class CheckpointReader:
         self, key: bytes, ns: str, checkpoint_id: UUID | None
     ) -> tuple[StoredCheckpoint, list[StoredWrites]] | None:
         """Return a checkpoint (the head when no id is given) and its pending writes, or None."""
-        parameters = {"thread_key": Scalar.of_uuid(key), "ns": Scalar.of_text(ns)}
+        parameters = {"thread_key": key, "ns": ns.encode()}
         if checkpoint_id is None:
-            statement = numbered("checkpoints", "load", "head")
+            load = numbered("checkpoints", "load", "head")
         else:
-            statement = numbered("checkpoints", "load")
-            parameters["checkpoint_id"] = Scalar.of_uuid(checkpoint_id)
+            load = numbered("checkpoints", "load")
+            parameters["checkpoint_id"] = checkpoint_id.bytes
+        oids = [_LOAD_OIDS[name] for name in load.names]
         found: StoredCheckpoint | None = None
         writes: list[StoredWrites] = []
-        for row in await self._line.fetch(statement.text, statement.arguments(parameters)):
+        for row in await self._line.fetch(Statement(load.text, oids, load.arguments(parameters))):
             if row[0] is None:
                 writes.append(_stored_writes(row))
             else:

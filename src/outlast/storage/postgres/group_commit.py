@@ -20,11 +20,10 @@ import psycopg
 
 from outlast.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.arrays import Parameter
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Row
-from outlast.storage.postgres.lone_step import LoneStep
+from outlast.storage.postgres.lone_step import OIDS, LoneStep
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, is_transient, unavailable
-from outlast.storage.postgres.prepared import Answer, Line
+from outlast.storage.postgres.prepared import Answer, Line, Statement
 from outlast.storage.postgres.queries import numbered
 from outlast.telemetry import emit
 
@@ -159,24 +158,32 @@ class GroupCommit:
 
     async def _execute(self, rows: Sequence[Row]) -> dict[int, bool]:
         step = LoneStep.of(rows)
-        if step is not None:
-            statement = numbered("checkpoints", "commit_step", *step.flags)
-            if await self._insist(statement.text, statement.arguments(step.parameters)):
-                return dict.fromkeys(range(len(rows)), True)
-            # Nothing was stored; the other statement says why.
+        if step is not None and await self._all_is_well(step):
+            return dict.fromkeys(range(len(rows)), True)
         batch = Batch.of(rows)
         statement = numbered("checkpoints", "commit_batch", *batch.flags)
-        answer = await self._insist(statement.text, statement.arguments(batch.parameters))
+        arrays = statement.arguments(batch.parameters)
+        oids = [array.oid for array in arrays]
+        answer = await self._insist(Statement(statement.text, oids, [array.to_binary() for array in arrays]))
         # In binary: the row's number, and one byte for true or false.
         return {int.from_bytes(number or b""): ok == b"\x01" for number, ok in answer}
 
-    async def _insist(self, text: bytes, arguments: Sequence[Parameter]) -> Answer:
+    async def _all_is_well(self, step: LoneStep) -> bool:
+        """Commit a lone step; False when nothing was stored, and the other statement has to say why."""
+        statement = numbered("checkpoints", "commit_step", *step.flags)
+        oids = [OIDS[name] for name in statement.names]
+        try:
+            return bool(await self._insist(Statement(statement.text, oids, statement.arguments(step.parameters))))
+        except psycopg.errors.UniqueViolation:
+            return False
+
+    async def _insist(self, statement: Statement) -> Answer:
         """Execute, on a new connection when the one at hand breaks; raises DatabaseUnavailable in the end."""
         give_up_at = asyncio.get_running_loop().time() + self._give_up_after
         delay = 0.05
         while True:
             try:
-                return await self._send(text, arguments)
+                return await self._send(statement)
             except (*CONNECTION_ERRORS, psycopg.InternalError, DatabaseUnavailable) as error:
                 if not is_transient(error):
                     raise
@@ -187,10 +194,10 @@ class GroupCommit:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _send(self, text: bytes, arguments: Sequence[Parameter]) -> Answer:
+    async def _send(self, statement: Statement) -> Answer:
         await self._line.open()
         emit("checkpoint.before_commit")
-        answer = await self._line.execute(text, arguments)
+        answer = await self._line.execute(statement)
         emit("checkpoint.after_commit")
         return answer
 

@@ -9,10 +9,10 @@ interface to libpq (https://www.psycopg.org/psycopg3/docs/api/pq.html).
 import asyncio
 import os
 import socket
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -20,10 +20,18 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.arrays import Parameter
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, as_unavailable, connect
 
 Answer = list[list[bytes | None]]
+
+
+class Statement(NamedTuple):
+    """A text with `$1` parameters, their types, and their values in binary. A text always has the same types."""
+
+    text: bytes
+    oids: Sequence[int]
+    values: Sequence[bytes | None]
+
 
 # On top of the server's own limit for a statement, which answers first if the server is there.
 _REPLY_MARGIN = timedelta(seconds=5)
@@ -46,40 +54,53 @@ class Line:
         statement_limit = timedelta(milliseconds=settings.statement_timeout_ms or 15_000)
         self._reply_within = (reply_within or statement_limit + _REPLY_MARGIN).total_seconds()
         self._prepared: PreparedConnection | None = None
+        self._answer_by: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     async def open(self) -> "PreparedConnection":
         """Connect, if it is not; raises DatabaseUnavailable."""
         if self._prepared is None or self._prepared.connection.closed:
+            self._loop = asyncio.get_running_loop()
             connection = await connect(self._settings, application_name=self._application_name)
             try:
-                with self._cut_when_silent(connection):
-                    await connection.execute(_PLAN_ONCE)
+                timer = self._loop.call_later(self._reply_within, _cut, connection)
+                await connection.execute(_PLAN_ONCE)
+                timer.cancel()
             except BaseException:
                 await connection.close()
                 raise
             self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
         return self._prepared
 
-    async def execute(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
+    async def execute(self, statement: Statement) -> Answer:
         """Return the rows; raises psycopg's errors, after which a broken line has to be closed. One at a time."""
         prepared = await self.open()
-        with self._cut_when_silent(prepared.connection):
-            return await prepared.execute(text, parameters)
+        self._answer_by = self._loop.time() + self._reply_within
+        if self._watch is None:
+            self._watch = self._loop.call_at(self._answer_by, self._look)
+        try:
+            return await prepared.execute(statement)
+        finally:
+            self._answer_by = None
+
+    def _look(self) -> None:
+        """Cut the connection when an answer is overdue; one timer serves many executions, each moves the deadline."""
+        self._watch = None
+        if self._answer_by is None or self._prepared is None:
+            return
+        if self._loop.time() >= self._answer_by:
+            _cut(self._prepared.connection)
+        else:
+            self._watch = self._loop.call_at(self._answer_by, self._look)
 
     async def close(self) -> None:
         """Disconnect; the next execution connects anew."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             await prepared.close()
-
-    @contextmanager
-    def _cut_when_silent(self, connection: AsyncConnection[Any]) -> Generator[None]:
-        """Break the connection when no answer comes in time, though its other end may seem to live."""
-        timer = asyncio.get_running_loop().call_later(self._reply_within, _cut, connection)
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 class ReadLine:
@@ -93,18 +114,18 @@ class ReadLine:
         """Connect; raises DatabaseUnavailable."""
         await self._line.open()
 
-    async def fetch(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
+    async def fetch(self, statement: Statement) -> Answer:
         """Return the rows; raises DatabaseUnavailable when the server is away."""
         async with self._turn:
             with suppress(*CONNECTION_ERRORS):
-                return await self._execute(text, parameters)
+                return await self._execute(statement)
             with as_unavailable():
-                return await self._execute(text, parameters)
+                return await self._execute(statement)
 
-    async def _execute(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
+    async def _execute(self, statement: Statement) -> Answer:
         whole = False
         try:
-            answer = await self._line.execute(text, parameters)
+            answer = await self._line.execute(statement)
             whole = True
         finally:
             if not whole:
@@ -134,19 +155,18 @@ class PreparedConnection:
         self._reading = False
         self._waiter: asyncio.Future[None] | None = None
 
-    async def execute(self, text: bytes, parameters: Sequence[Parameter]) -> Answer:
-        """Return the rows; raises psycopg's errors. A text always comes with the same types of parameters."""
+    async def execute(self, statement: Statement) -> Answer:
+        """Return the rows; raises psycopg's errors."""
         pgconn = self.connection.pgconn
-        values = [parameter.to_binary() for parameter in parameters]
+        text, oids, values = statement
         formats = [Format.BINARY] * len(values)
         if not self._prepare:
-            oids = [parameter.oid for parameter in parameters]
             pgconn.send_query_params(text, values, oids, formats, Format.BINARY)
             return _rows(await self._result())
         name = self._names.get(text)
         if name is None:
             name = b"outlast_%d" % len(self._names)
-            pgconn.send_prepare(name, text, [parameter.oid for parameter in parameters])
+            pgconn.send_prepare(name, text, oids)
             _rows(await self._result())
             self._names[text] = name
         pgconn.send_query_prepared(name, values, formats, Format.BINARY)

@@ -196,7 +196,7 @@ async def delete(cron_id: CronId, request: Request, runtime: CurrentRuntime) -> 
     return Response(status_code=204)
 
 
-@router.post("/runs/crons/search", response_model=list[CronShown], response_model_exclude_unset=True)
+@router.post("/runs/crons/search", response_model=list[CronShown] | list[dict[str, Any]])
 async def search(body: CronSearch, request: Request, runtime: CurrentRuntime) -> Json:
     """Return crons, those that were made last first."""
     value = body.model_dump(include={"assistant_id", "thread_id", "limit", "offset", "metadata"})

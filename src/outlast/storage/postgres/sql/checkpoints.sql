@@ -229,7 +229,8 @@ UNION ALL SELECT n, true FROM written;
 -- name: commit_step
 -- What a lone run commits at a step: the next checkpoint of its line, and what the step's task wrote. The same as
 -- `commit_batch` for the case that all is well, at half of its time; it stores everything or, when the head or the lease is
--- not what it should be, nothing, and answers with no row. Then `commit_batch` says what is wrong.
+-- not what it should be or something is there already, nothing: it answers with no row or fails with a unique violation.
+-- Then `commit_batch` says what is wrong, or finds that this is a repetition.
 -- The head's row keeps erasing out, as its lock is taken before anything is stored.
 WITH
 --if fenced
@@ -242,7 +243,7 @@ fence AS MATERIALIZED (
 moved AS MATERIALIZED (
     UPDATE checkpoint_heads
     SET checkpoint_id = %(id)s
-    WHERE thread_key = %(thread)s AND ns = %(ns)s AND checkpoint_id IN (%(parent)s, %(id)s)
+    WHERE thread_key = %(thread)s AND ns = %(ns)s AND checkpoint_id = %(parent)s
 --if fenced
       AND EXISTS (SELECT FROM fence)
 --end
@@ -250,22 +251,17 @@ moved AS MATERIALIZED (
 ),
 --if written
 kept AS (
-    INSERT INTO checkpoint_writes AS old
+    INSERT INTO checkpoint_writes
         (thread_key, ns, checkpoint_id, task_id, idx, count, epoch, task_path, body)
     SELECT thread_key, %(ns)s, %(parent)s, %(task)s, %(idx)s, %(count)s, %(fence_epoch)s, %(path)s, %(written)s
     FROM moved
-    ON CONFLICT (thread_key, ns, checkpoint_id, task_id, idx) DO UPDATE
-        SET count = EXCLUDED.count, epoch = EXCLUDED.epoch, task_path = EXCLUDED.task_path, body = EXCLUDED.body
-        WHERE EXCLUDED.idx < 0 OR EXCLUDED.count > old.count
 ),
 --end
 --if appended
 appended AS (
-    INSERT INTO checkpoint_lists AS l (thread_key, list_id, start, length, items)
+    INSERT INTO checkpoint_lists (thread_key, list_id, start, length, items)
     SELECT m.thread_key, s.list_id, s.start, s.length, s.items
     FROM moved m, unnest(%(s_list)b, %(s_start)b, %(s_length)b, %(s_items)b) AS s (list_id, start, length, items)
-    ON CONFLICT (thread_key, list_id, start)
-        DO UPDATE SET items = CASE WHEN l.items = EXCLUDED.items THEN l.items END
 ),
 --end
 --if stored
@@ -280,8 +276,6 @@ saved AS (
     SELECT thread_key, %(ns)s, %(id)s, %(parent)s, %(run)s, %(fence_epoch)s,
            convert_from(%(metadata)s, 'UTF8')::jsonb, %(body)s
     FROM moved
-    ON CONFLICT (thread_key, ns, checkpoint_id)
-        DO UPDATE SET metadata = EXCLUDED.metadata, body = EXCLUDED.body, epoch = EXCLUDED.epoch
 )
 SELECT FROM moved;
 
