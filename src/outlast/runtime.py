@@ -184,7 +184,7 @@ class Runtime:
 
     def scheduler(self) -> Scheduler:
         """Build what starts the runs of crons."""
-        return Scheduler(self.crons, self.queue, self.gate(), agents=self.registry.names)
+        return Scheduler(self.crons, self.queue, self.gate(), agents=list(self.registry.names))
 
     def recovery(self) -> Recovery:
         """Build the reaper of this process."""
@@ -205,9 +205,7 @@ async def work(runtime: Runtime, worker: Worker) -> None:
         asyncio.create_task(runtime.recovery().run(), name="outlast-recovery"),
         asyncio.create_task(runtime.upkeep().run(), name="outlast-upkeep"),
         asyncio.create_task(runtime.scheduler().run(), name="outlast-crons"),
-        asyncio.create_task(
-            runtime.webhook_sender(outbound, own=False).run(runtime.wakeup), name="outlast-webhooks"
-        ),
+        asyncio.create_task(runtime.webhook_sender(outbound, own=False).run(runtime.wakeup), name="outlast-webhooks"),
     ]
     try:
         await worker.run()

@@ -156,7 +156,7 @@ async def test_items_are_found_by_what_they_mean(client: Any) -> None:
     scores = [item["score"] for item in found]
     assert scores == sorted(scores, reverse=True)
     assert 0.99 < scores[0] <= 1.0001
-    assert [item["key"] for item in filtered["items"]][0] == "pets"
+    assert filtered["items"][0]["key"] == "pets"
     assert {item["value"]["kind"] for item in filtered["items"]} == {"note"}
     assert paged["items"] == found[1:2]
 
@@ -177,7 +177,9 @@ async def test_the_projects_ttl_holds_for_items_that_have_none(server: Server, c
     mine = some_id()
     await client.store.put_item([mine], "default", {"text": "a"})
     await client.store.put_item([mine], "own", {"text": "a"}, ttl=5)
-    await server.rows("UPDATE store_items SET expires_at = expires_at - interval '1 minute' WHERE path = %s", f".{mine}.")
+    await server.rows(
+        "UPDATE store_items SET expires_at = expires_at - interval '1 minute' WHERE path = %s", f".{mine}."
+    )
     await client.store.search_items([mine])
     await client.store.get_item([mine], "own", refresh_ttl=True)
 
@@ -190,9 +192,7 @@ async def test_the_projects_ttl_holds_for_items_that_have_none(server: Server, c
 
 async def test_an_embedding_that_fails_stores_nothing_and_tells_nothing(server: Server) -> None:
     mine = some_id()
-    put = await server.http.put(
-        "/store/items", json={"namespace": [mine], "key": "k", "value": {"text": "unreadable"}}
-    )
+    put = await server.http.put("/store/items", json={"namespace": [mine], "key": "k", "value": {"text": "unreadable"}})
     asked = await server.http.post("/store/items/search", json={"namespace_prefix": [mine], "query": "unreadable"})
 
     for answer in (put, asked):
@@ -203,9 +203,7 @@ async def test_an_embedding_that_fails_stores_nothing_and_tells_nothing(server: 
     assert await server.sdk.store.get_item([mine], "k") is None
 
 
-async def test_vectors_of_another_length_are_refused(
-    databases: Databases, open_runtime: Opens, tmp_path: Path
-) -> None:
+async def test_vectors_of_another_length_are_refused(databases: Databases, open_runtime: Opens, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent / "store_embeddings.py", tmp_path / "store_embeddings.py")
     project = write_project(tmp_path, store={"index": {**INDEX, "dims": 5}})
     url = await databases.create()
@@ -217,7 +215,13 @@ async def test_vectors_of_another_length_are_refused(
 
 
 async def test_an_extension_for_vectors_changes_no_answer(items: ItemStore) -> None:
-    vectors = {"x": [[1.0, 0.0]], "y": [[0.6, 0.8], [0.0, 1.0]], "z": [[-1.0, 0.0]], "other": [[0.5, 0.5, 0.5]], "no": []}
+    vectors = {
+        "x": [[1.0, 0.0]],
+        "y": [[0.6, 0.8], [0.0, 1.0]],
+        "z": [[-1.0, 0.0]],
+        "other": [[0.5, 0.5, 0.5]],
+        "no": [],
+    }
     await items.write(
         [ItemWrite(place=Place(("a",), key), value=b"{}", vectors=found) for key, found in vectors.items()]
     )

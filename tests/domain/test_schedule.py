@@ -103,10 +103,12 @@ def test_a_tick_is_later_than_what_it_follows_and_nothing_lies_between(
 @example("0 0 30 2 *")
 @example("\x00 * * * *")
 def test_whatever_is_no_schedule_is_an_error_that_names_the_field(schedule: str) -> None:
+    fields: set[str | None] = set()
     try:
         next_tick(schedule, NEW_YORK, datetime(2026, 1, 1, tzinfo=UTC))
     except InvalidInput as error:
-        assert error.field == "schedule"
+        fields.add(error.field)
+    assert fields <= {"schedule"}
 
 
 def test_a_schedule_of_endless_length_is_not_read() -> None:

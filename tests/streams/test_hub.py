@@ -375,7 +375,12 @@ async def test_listeners_hold_no_connections(worker: Process, api: Process) -> N
 
     api.hub.close()
     await asyncio.gather(*hearing)
-    assert api.hub.gauges == {"followers": 0, "threads": 0, "ring_bytes": 0, "connections": 0}
+    nothing = {"followers": 0, "threads": 0, "ring_bytes": 0, "connections": 0}
+    await until(lambda: _shows(api, nothing))
+
+
+async def _shows(process: Process, gauges: dict[str, int]) -> bool:
+    return process.hub.gauges == gauges
 
 
 async def _all_free(process: Process) -> bool:

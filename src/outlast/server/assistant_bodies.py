@@ -7,10 +7,11 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from outlast.domain.assistant import Assistant, AssistantVersion
-from outlast.server.paging import Limit, Offset, SortOrder
+from outlast.server.paging import Limit, Offset, SortOrder, partial_model
 from outlast.server.run_bodies import Body, Name
 
-Description = Annotated[str, Field(max_length=10_000)]
+# PostgreSQL holds no NUL in a text.
+Description = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 AssistantField = Literal[
     "assistant_id", "graph_id", "name", "description", "config", "context", "created_at", "updated_at", "metadata",
     "version",
@@ -102,6 +103,9 @@ class SchemasShown(BaseModel):
     state_schema: dict[str, Any] | None
     config_schema: dict[str, Any] | None
     context_schema: dict[str, Any] | None
+
+
+PartOfAssistant = partial_model(AssistantShown)
 
 
 def version_body(version: AssistantVersion) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from outlast.errors import AgentLoadError, InvalidInput
 from outlast.runtime import Runtime
+from outlast.server.auth.users import User
 from outlast.server.run_bodies import CommandBody, RunBody
 
 # LangGraph's own name of where a graph ends.
@@ -17,17 +18,25 @@ _END: Final = "__end__"
 _LONGEST: Final = 100
 
 
-async def check_nodes(runtime: Runtime, agent: str, body: RunBody, config: Mapping[str, Any]) -> None:
+async def check_nodes(
+    runtime: Runtime, agent: str, body: RunBody, *, config: Mapping[str, Any], user: User | None
+) -> None:
     """Raise InvalidInput for the first node that the graph does not have.
 
-    The graph is loaded only when nodes are named. One that cannot be loaded here is left to the worker, whose error says
+    The graph is loaded only when nodes are named. One that cannot be loaded here is left to the worker: its error says
     why.
     """
     named = list(_named(body))
     if not named:
         return
     try:
-        async with runtime.registry.opened(agent, config, access="assistants.read") as opened:  # pyright: ignore[reportArgumentType] - a RunnableConfig, as JSON
+        opening = runtime.registry.opened(
+            agent,
+            config,  # pyright: ignore[reportArgumentType] - a RunnableConfig, as JSON
+            access="assistants.read",
+            user=None if user is None else user.given,
+        )
+        async with opening as opened:
             nodes = [str(name) for name in opened.graph.nodes]
     except AgentLoadError:
         return

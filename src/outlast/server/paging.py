@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field, create_model
 
 from outlast.server.bodies import Json
 from outlast.storage.postgres.listing import Page
@@ -11,6 +11,12 @@ from outlast.storage.postgres.listing import Page
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Offset = Annotated[int, Field(ge=0, le=2**31 - 1)]
 SortOrder = Literal["asc", "desc"]
+
+
+def partial_model(model: type[BaseModel]) -> type[BaseModel]:
+    """Return the description of what is left of a model when fields are chosen."""
+    fields: dict[str, Any] = {name: (field.annotation, None) for name, field in model.model_fields.items()}
+    return create_model(f"PartOf{model.__name__.removesuffix('Shown')}", **fields)
 
 
 def paged(items: Sequence[Mapping[str, Any]], *, total: int, page: Page) -> Json:

@@ -5,6 +5,7 @@ body -> who asks, and for which assistant -> what auth makes of it -> the gate
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 from uuid import UUID
@@ -78,14 +79,12 @@ async def wanted_run(
     runtime = runtime_of(connection)
     assistant = await _assistant(connection, runtime, body.assistant_id)
     body, access = await _authorized(connection, body, thread_id, assistant)
-    checkpoint = _checkpoint(body, thread_id)
     config, context = _config(body), body.context or {}
     if merge:
         config, context = merged(assistant, config, context)
     config = _with_headers(connection, runtime, config)
-    await check_nodes(runtime, assistant.graph_id, body, config)
     user = await user_of(connection)
-    owner = stamps(connection)
+    await check_nodes(runtime, assistant.graph_id, body, config=config, user=user)
     return RunRequest(
         input=body.input,
         agent=assistant.graph_id,
@@ -97,22 +96,29 @@ async def wanted_run(
         idempotency=key,
         webhook=body.webhook,
         temporary=thread_id is None,
-        options=_options(
-            body,
-            context=context,
-            checkpoint=checkpoint,
-            live=live,
+        options=replace(
+            _options(body, stateless=thread_id is None),
             protocol=protocol,
-            stateless=thread_id is None,
+            live=live,
+            context=context or None,
+            checkpoint=_checkpoint(body, thread_id),
             user=None if user is None else user.to_json(),
         ),
-        thread=ThreadRules(
-            multitask=body.multitask_strategy or "enqueue",
-            if_not_exists="create" if thread_id is None else body.if_not_exists or "reject",
-            access=access,
-            metadata={**owner, "graph_id": assistant.graph_id, "assistant_id": str(assistant.id)},
-            ttl=default_ttl(runtime),
-        ),
+        thread=_rules(connection, body, assistant, made=thread_id is None, access=access),
+    )
+
+
+def _rules(
+    connection: HTTPConnection, body: RunBody, assistant: Assistant, *, made: bool, access: str | None
+) -> ThreadRules:
+    """Return what is wanted of the thread; `made`: it is made for this run."""
+    ids = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.id)}
+    return ThreadRules(
+        multitask=body.multitask_strategy or "enqueue",
+        if_not_exists="create" if made else body.if_not_exists or "reject",
+        access=access,
+        metadata={**stamps(connection), **ids},
+        ttl=default_ttl(runtime_of(connection)),
     )
 
 
@@ -237,24 +243,12 @@ def _of_thread(named: object, thread_id: str | None, field: str) -> None:
         raise InvalidInput(msg, field=field)
 
 
-def _options(
-    body: RunBody,
-    *,
-    context: Mapping[str, Any],
-    checkpoint: Mapping[str, Any] | None,
-    live: bool,
-    protocol: Protocol,
-    stateless: bool,
-    user: Mapping[str, Any] | None,
-) -> RunOptions:
+def _options(body: RunBody, *, stateless: bool) -> RunOptions:
+    """Return what the body itself says of the call."""
     return RunOptions(
-        protocol=protocol,
         command=body.command.model_dump(exclude_unset=True) if body.command is not None else None,
-        checkpoint=checkpoint,
-        context=context or None,
         stream_modes=body.modes,
         stream_subgraphs=bool(body.stream_subgraphs),
-        live=live,
         resumable=bool(body.stream_resumable),
         interrupt_before=_nodes(body.interrupt_before),
         interrupt_after=_nodes(body.interrupt_after),
@@ -263,7 +257,6 @@ def _options(
         feedback_keys=tuple(body.feedback_keys or ()),
         tracer=body.langsmith_tracer.model_dump(exclude_none=True) if body.langsmith_tracer is not None else None,
         strict_resume=bool(body.strict_resume),
-        user=user,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from outlast.domain.thread import ThreadStatus, ThreadView, Ttl, TtlStrategy
 from outlast.errors import InvalidInput
 from outlast.runtime import Runtime
-from outlast.server.paging import Limit, Offset, SortOrder
+from outlast.server.paging import Limit, Offset, SortOrder, partial_model
 from outlast.server.run_bodies import Body, CheckpointBody, CommandBody, Name, SendBody
 
 _A_CENTURY: Final = 52_596_000
@@ -160,6 +160,7 @@ class StateShown(BaseModel):
     parent_checkpoint_id: str | None = None
 
 
+PartOfThread = partial_model(ThreadShown)
 THREAD_FIELDS: Final = tuple(name for name in ThreadShown.model_fields if name not in ("ttl", "extracted"))
 
 

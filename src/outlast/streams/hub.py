@@ -112,7 +112,8 @@ class EventHub:
     ) -> Follower:
         """Listen to one run from behind a position, `None` from now on; its end comes last, however long ago it was.
 
-        `fresh`: it is known that the run had not ended a moment ago. `watch`: false when the run is sure to say what it does, whoever listens.
+        `fresh`: it is known that the run had not ended a moment ago. `watch`: false when it is sure to say what it does,
+        whoever listens.
         """
         follower = self._follow(thread, run_id, after=after, fresh=fresh, watch=watch)
         self._spoke(self._topics[thread], run_id)

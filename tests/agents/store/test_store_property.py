@@ -21,7 +21,9 @@ KEY = st.sampled_from(["k", "k2", "%", ""])
 SCALARS = st.sampled_from([0, 1, 1.0, 2.5, -1, "x", "y", "", None])
 VALUE = st.dictionaries(
     st.sampled_from(["n", "s", "d"]),
-    st.one_of(SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(st.sampled_from(["n", "s"]), SCALARS, max_size=2)),
+    st.one_of(
+        SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(st.sampled_from(["n", "s"]), SCALARS, max_size=2)
+    ),
     max_size=3,
 )
 # Its own stores differ on comparisons of what is no number, so those are not here.
@@ -47,14 +49,14 @@ OPERATIONS = st.one_of(
 def told(op: Op, result: Any) -> Any:
     """What an answer says, without times and without an order that nobody promised."""
     if isinstance(op, SearchOp):
-        return sorted(((item.namespace, item.key, json.dumps(item.value, sort_keys=True)) for item in result))
+        return sorted((item.namespace, item.key, json.dumps(item.value, sort_keys=True)) for item in result)
     if isinstance(op, ListNamespacesOp):
         return sorted(result)
     return None if result is None else (result.namespace, result.key, result.value)
 
 
 def asked(oracle: InMemoryStore, batch: list[Op]) -> list[Any]:
-    """Reads first, as in any batch. The oracle lists namespaces that it was asked for, or that hold nothing any more."""
+    """Reads first, as in any batch. The oracle would list namespaces that hold nothing, too."""
     results: list[Any] = []
     for op in batch:
         for namespace in [namespace for namespace, items in oracle._data.items() if not items]:

@@ -145,6 +145,8 @@ async def _keep_in(
 ) -> None:
     parameters = {"thread_key": UUID(bytes=key)}
     heads = await _lock(connection, key)
+    if heads is None:
+        return
     if restore is not None:
         # Before anything is swept: what it puts back refers to blobs.
         await restore()

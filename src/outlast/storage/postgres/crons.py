@@ -109,9 +109,7 @@ class CronStore:
             cursor = await connection.execute(_SQL.now)
             return cast("tuple[datetime]", await cursor.fetchone())[0]
 
-    async def create(
-        self, cron_id: UUID, content: CronContent, *, assistant_id: UUID, thread_id: str | None
-    ) -> Cron:
+    async def create(self, cron_id: UUID, content: CronContent, *, assistant_id: UUID, thread_id: str | None) -> Cron:
         """Store a cron; raises NotFound when its assistant or thread has gone meanwhile, Conflict for a known id."""
         parameters = {
             **_content(content), "id": cron_id, "assistant_id": assistant_id, "thread_key": _key(thread_id)

@@ -67,6 +67,7 @@ class EventLog:
         self._waiting_bytes = 0
         self._dirty = asyncio.Event()
         self._sent: list[tuple[Claim, Record]] = []
+        self._failing_since: float | None = None
         #: The server process that writes; a hint that it sends is about records that this process knows.
         self.backend_pid: int | None = None
 
@@ -88,8 +89,7 @@ class EventLog:
 
     async def run(self) -> None:
         """Write until cancelled; a connection that breaks is opened again and the batch repeated."""
-        delay, away_since = 0.05, None
-        loop = asyncio.get_running_loop()
+        delay = 0.05
         while True:
             await self._dirty.wait()
             try:
@@ -97,19 +97,12 @@ class EventLog:
                     # What is UNLOGGED gains nothing from a flush to the disk.
                     await connection.execute("SET synchronous_commit = off")
                     self.backend_pid = connection.info.backend_pid
-                    delay, away_since = 0.05, None
+                    delay = 0.05
                     await self._write(connection)
             # Whatever happens here, the runs go on and so does the loop.
             except Exception as error:  # noqa: BLE001
                 emit("loop.failed", loop="events", error=type(error).__name__)
-                away_since = loop.time() if away_since is None else away_since
-                if loop.time() - away_since > PATIENCE_SECONDS:
-                    self._give_up([*self._sent, *self._waiting])
-                    self._waiting.clear()
-                    self._waiting_bytes = 0
-                elif isinstance(error, psycopg.Error) and not is_transient(error):
-                    # It is the batch itself that the server refuses.
-                    self._give_up(self._sent)
+                self._answer_for(error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
 
@@ -152,12 +145,24 @@ class EventLog:
             raise
         owned = {row[0] for row in await cursor.fetchall()}
         last = {claim: record.pos for claim, record in batch}
-        self._sent = []
+        self._sent, self._failing_since = [], None
         for claim, pos in last.items():
             if claims[claim.run_id] is claim and claim.run_id in owned:
                 claim.stored(pos)
             else:
                 claim.lost()
+
+    def _answer_for(self, error: Exception) -> None:
+        """Decide what becomes of what waits."""
+        now = asyncio.get_running_loop().time()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if now - self._failing_since > PATIENCE_SECONDS:
+            everything = [*self._sent, *self._waiting]
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._give_up(everything)
+        elif _is_refusal(error):
+            self._give_up(self._sent)
 
     def _give_up(self, entries: Sequence[tuple[Claim, Record]]) -> None:
         """Let nobody wait for these any longer."""
@@ -166,6 +171,13 @@ class EventLog:
             emit("stream.dropped", run_id=None, records=len(entries))
         for claim, pos in {claim: record.pos for claim, record in entries}.items():
             claim.stored(pos)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is the batch itself that is wrong, and not the connection or the server."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return not is_transient(error)
+    return isinstance(error, psycopg.Error)
 
 
 def _parameters(claims: Sequence[Claim], records: Sequence[Record]) -> dict[str, Any]:

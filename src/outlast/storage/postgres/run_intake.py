@@ -164,8 +164,7 @@ async def _enter(connection: Tx, run: NewRun, thread: bytes, intake: Intake) -> 
         made = await cursor.fetchone() is None
         opened = await connection.execute(_SQL.open_thread, _thread_parameters(run, thread))
         if made and intake.access is not None:
-            owner = {**parameters, "metadata": jsonb(dict(intake.thread_metadata))}
-            await connection.execute(_SQL.own_thread, owner)
+            await connection.execute(_SQL.own_thread, _details_parameters(run, thread, intake))
         if intake.access is not None:
             opened = await connection.execute(_SQL.existing_thread, parameters)
     else:

@@ -22,12 +22,13 @@ async def keep_in(connection: Connection, thread: bytes, run_id: UUID) -> None:
     await connection.execute(_SQL.keep, parameters)
 
 
-async def restore_in(connection: Connection, thread: bytes, run_ids: set[str]) -> None:
-    """Put back what stood before these runs; nothing for runs that nothing was kept for."""
+async def restore_in(connection: Connection, thread: bytes, run_ids: set[str]) -> bool:
+    """Put back what stood before these runs; return whether anything was taken away for it."""
     known = [found for text in run_ids if (found := _uuid(text)) is not None]
     parameters = {"thread_key": UUID(bytes=thread), "run_ids": known}
-    await connection.execute(_SQL.clear, parameters)
+    cleared = await connection.execute(_SQL.clear, parameters)
     await connection.execute(_SQL.restore, parameters)
+    return cleared.rowcount > 0
 
 
 def _uuid(text: str) -> UUID | None:

@@ -22,6 +22,7 @@ from outlast.server.assistant_bodies import (
     AssistantSearchBody,
     AssistantShown,
     NewAssistantBody,
+    PartOfAssistant,
     SchemasShown,
     VersionBody,
     VersionSearchBody,
@@ -69,7 +70,7 @@ async def create(body: NewAssistantBody, request: Request, runtime: CurrentRunti
     return Json(assistant_body(assistant))
 
 
-@router.post("/assistants/search", response_model=list[AssistantShown], response_model_exclude_unset=True)
+@router.post("/assistants/search", response_model=list[PartOfAssistant])
 async def search(body: AssistantSearchBody, request: Request, runtime: CurrentRuntime, gate: CurrentGate) -> Json:
     """Return assistants, newest first unless asked otherwise."""
     page = Page(body.limit, body.offset)

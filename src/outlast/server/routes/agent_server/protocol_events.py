@@ -28,7 +28,7 @@ router = APIRouter(tags=["Threads"], route_class=JsonRoute, responses=DOCUMENTED
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One frame for each event of the channels; goes on from run to run.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }
 # Both SDKs take a code of 4000 + an HTTP status as final.

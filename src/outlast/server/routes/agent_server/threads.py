@@ -24,6 +24,7 @@ from outlast.server.paging import paged
 from outlast.server.problems import DOCUMENTED
 from outlast.server.thread_bodies import (
     NewThreadBody,
+    PartOfThread,
     PruneBody,
     SuperstepBody,
     ThreadChangeBody,
@@ -95,7 +96,7 @@ async def _with_state(
     return await runtime.threads.get(thread.id)
 
 
-@router.post("/threads/search", response_model=list[ThreadShown], response_model_exclude_unset=True)
+@router.post("/threads/search", response_model=list[PartOfThread])
 async def search(
     body: ThreadSearchBody, request: Request, runtime: CurrentRuntime, gate: CurrentGate, user: CurrentUser
 ) -> Json:

@@ -67,7 +67,9 @@ WHERE NOT d.metadata @> EXCLUDED.metadata AND NOT d.metadata ?& ARRAY['graph_id'
 
 -- name: own_thread
 -- A thread that was made for this caller; of two that make it at once, the first has it.
-INSERT INTO thread_details (thread_key, metadata) VALUES (%(thread_key)s, %(metadata)s::jsonb)
+INSERT INTO thread_details (thread_key, metadata, temporary, ttl_minutes, ttl_strategy, expires_at)
+VALUES (%(thread_key)s, %(metadata)s::jsonb, %(temporary)s, %(ttl_minutes)s::float8, %(ttl_strategy)s,
+        clock_timestamp() + make_interval(secs => 60 * %(ttl_minutes)s::float8))
 ON CONFLICT (thread_key) DO NOTHING;
 
 -- name: standing
