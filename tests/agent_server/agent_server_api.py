@@ -144,3 +144,11 @@ def sync_client(url: str) -> Any:
 
 def some_id() -> str:
     return str(uuid4())
+
+
+async def parts_of(stream: Any) -> list[Any]:
+    """Read a stream to its end."""
+    async with asyncio.timeout(30):
+        # The asynchronous client has to be waited for to get the stream of a thread, and only that.
+        parts = await stream if inspect.isawaitable(stream) else stream
+        return [part async for part in parts]

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_server_api import Opens, Server, served, some_id, sync_client, write_project
+from javascript import installed
 
 from outlast.agents.project import Project
 from outlast.runtime import Runtime
@@ -19,6 +21,12 @@ from outlast.settings import (
     WorkerSettings,
 )
 from outlast.testing.postgres import Databases
+
+
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    """The folder in which the JavaScript SDK is installed."""
+    return installed()
 
 
 @pytest.fixture(scope="session")

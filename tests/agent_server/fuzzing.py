@@ -12,7 +12,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -134,11 +133,6 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait(timeout=15)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def seeds_of(text: str) -> Sequence[str]:
-    """Return the lines of a report that say how to repeat it."""
-    return [line for line in text.splitlines() if "Seed" in line]
 
 
 if __name__ == "__main__":

@@ -100,7 +100,10 @@ helper = (
 
 
 async def _slow(state: State) -> State:
-    return {"messages": [await Scripted(words="a b c d e f", pause=0.05).ainvoke(state.get("messages", []))], "items": ["slow"]}
+    return {
+        "messages": [await Scripted(words="a b c d e f", pause=0.05).ainvoke(state.get("messages", []))],
+        "items": ["slow"],
+    }
 
 
 slow = StateGraph(State).add_node("speak", _slow).add_edge(START, "speak")

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import websockets
 from auth_servers import bearer, guarded, sdk_of
 from fastapi import FastAPI
 from langgraph_sdk import Auth
 from langgraph_sdk.errors import AuthenticationError, NotFoundError, PermissionDeniedError
+from websockets.exceptions import ConnectionClosedError
 
 from outlast.errors import ConfigurationError
 from outlast.server.auth.authenticate import parameters_of
@@ -36,7 +38,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "/threads/{thread_id}": {"get": None, "patch": {"metadata": {"a": 1}}, "delete": None},
     "/threads/{thread_id}/copy": {"post": None},
     "/threads/{thread_id}/storage": {"get": None},
-    "/threads/{thread_id}/state": {"get": None, "post": {"values": {"messages": []}}},
+    "/threads/{thread_id}/state": {
+        "get": None,
+        "post": {"values": {"messages": []}},
+        "patch": {"metadata": {"a": 1}},
+    },
     "/threads/{thread_id}/state/{checkpoint_id}": {"get": None},
     "/threads/{thread_id}/state/checkpoint": {"post": {"checkpoint": {"checkpoint_ns": ""}}},
     "/threads/{thread_id}/history": {"get": None, "post": {}},
@@ -164,11 +170,23 @@ async def test_what_a_handler_refuses_is_refused_everywhere(guard, ids, path, me
 
 @pytest.mark.parametrize(("path", "method"), [(p, m) for p, m in OF_RESOURCES if "_id}" in p], ids=lambda part: part)
 async def test_what_is_somebody_elses_is_not_there(guard, ids, path, method):
-    if path.endswith(("/stream/events", "/commands")):
-        pytest.skip("a thread that is not there yet may be followed and begun")
     response = await call(guard, path, method, ids, "eve")
-    assert response.status_code == 404, response.text
+    if path.endswith("/commands") and response.status_code == 200:
+        # A command is answered in words of its own.
+        assert response.json()["type"] == "error", response.text
+    else:
+        assert response.status_code == 404, response.text
     assert "ada" not in response.text.replace(ids["thread_id"], "")
+
+
+@pytest.mark.parametrize(("user", "code"), [(None, 4401), ("ada:deny", 4403), ("eve", 4404)])
+async def test_a_websocket_is_closed_with_the_reason(guard, ids, user, code):
+    url = f"{guard.url.replace('http', 'ws')}/threads/{ids['thread_id']}/stream/events"
+    async with websockets.connect(url, additional_headers=bearer(user) if user else {}) as socket:
+        with pytest.raises(ConnectionClosedError) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
 
 
 async def test_it_is_all_still_there_for_its_owner(guard, ids):
@@ -177,7 +195,8 @@ async def test_it_is_all_still_there_for_its_owner(guard, ids):
     thread = await ada.threads.get(ids["thread_id"])
     assert thread["metadata"]["owner"] == "ada"
     assert thread["status"] == "idle"
-    assert (await ada.runs.get(ids["thread_id"], ids["run_id"]))["status"] == "success"
+    [run] = await ada.runs.list(ids["thread_id"])
+    assert (run["run_id"], run["status"]) == (ids["run_id"], "success")
     assert (await ada.assistants.get(ids["assistant_id"]))["name"] == "Untitled"
     assert (await ada.crons.search())[0]["cron_id"] == ids["cron_id"]
     assert (await ada.store.get_item(["ada", "n"], "k")) is None, "the namespace is rewritten once"
@@ -353,3 +372,18 @@ def test_a_sync_handler_and_defaults_are_fine():
     def handler(headers, *, cache=None): ...
 
     assert parameters_of(handler) == ("headers",)
+
+
+async def test_the_auth_of_the_documentation_works_as_it_is_shown():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "langgraph-json.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    auth = names["auth"]
+    user = as_user(await names["authenticate"]("Bearer secret-of-ada"))
+    assert user is not None
+    made = await decided(auth, user, "threads", "create", {})
+    assert made.value["metadata"] == {"owner": "ada"}
+    assert made.access == 'strict ($."owner" == "ada")'
+    assert (await decided(auth, user, "store", "put", {"namespace": ("a",)})).value["namespace"] == ("ada", "a")

@@ -172,7 +172,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"config": {"configurable": {"a": 1}}, "context": {"a": 2}}, "context"),
     ({"config": {"configurable": {"thread_id": "x"}}}, "config.configurable.thread_id"),
     ({"command": {"resume": 1}}, "command"),
-    ({"shedule": NEVER}, "shedule"),
+    ({"when": NEVER}, "when"),
 ]
 
 

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 from agent_server_api import Opens, Server, served, serving, some_id
-from agent_server_gates import has_arrived, open_door
-from langgraph_sdk import get_client
-from protocol_api import INPUT, protocol_project, protocol_served
+from agent_server_gates import has_arrived
+from protocol_api import INPUT, protocol_project
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -112,10 +112,10 @@ async def test_the_order_that_clients_rely_on(server):
 
     assert kinds(events)[0] == ("lifecycle", "running")
     assert kinds(events)[-2:] == [("input.requested", None), ("lifecycle", "interrupted")]
-    for before, event in zip(events, events[1:], strict=False):
+    for before, event in pairwise(events):
         if event["method"] == "values" and before["method"] == "checkpoints":
             assert before["params"]["namespace"] == event["params"]["namespace"]
-    pairs = [(a["method"], b["method"]) for a, b in zip(events, events[1:], strict=False)]
+    pairs = [(a["method"], b["method"]) for a, b in pairwise(events)]
     assert pairs.count(("checkpoints", "values")) >= 5
     inner = [event for event in events if event["params"]["namespace"] and event["method"] in ("lifecycle", "tasks")]
     assert kinds(inner)[0] == ("lifecycle", "started")
@@ -184,17 +184,11 @@ async def test_a_subscription_is_about_namespaces(server, wanted, depths):
 
 
 async def gathered(events: AsyncIterator[Any]) -> list[Any]:
-    """Read what is there; what a stream replays comes at once."""
+    """Read what is there, up to half a second of silence: what a stream replays comes at once."""
     found: list[Any] = []
-
-    async def gather() -> None:
-        async for event in events:
-            found.append(event)
-
-    try:
-        await asyncio.wait_for(gather(), 0.5)
-    except TimeoutError:
-        pass
+    with suppress(TimeoutError, StopAsyncIteration):
+        while True:
+            found.append(await asyncio.wait_for(anext(events), 0.5))
     return found
 
 
@@ -305,6 +299,40 @@ async def test_an_input_answers_the_question_of_a_thread_that_waits(server):
     assert state["values"]["items"][-1] == "answered by input"
 
 
+async def test_an_old_question_is_asked_again_of_a_client_that_comes(server):
+    thread_id, events = await ran(server, "helper", INPUT)
+    runs = "thread_key = (SELECT key FROM outlast.threads WHERE thread_id = %s)"
+    await server.rows(f"DELETE FROM outlast.run_events WHERE {runs}", thread_id)
+    old = "created_at - interval '3 hours'"
+    await server.rows(
+        f"UPDATE outlast.runs SET started_at = {old}, claimed_at = {old}, ended_at = {old} WHERE {runs}", thread_id
+    )
+
+    async with following(server, thread_id, channels=["lifecycle", "input"]) as again:
+        seen = await up_to(again)
+        await start(server, thread_id, "helper", "at last")
+        more = await up_to(again)
+
+    assert kinds(seen) == [("input.requested", None), ("lifecycle", "interrupted")]
+    assert seen[0]["params"]["data"] == events[-2]["params"]["data"]
+    assert kinds(more) == [("lifecycle", "running"), ("input.answered", None), ("lifecycle", "completed")]
+
+
+@pytest.mark.parametrize(("age", "told"), [("5 seconds", ["completed"]), ("2 minutes", [])])
+async def test_an_end_is_told_to_a_client_that_comes_unless_it_is_old(server, age, told):
+    thread_id = some_id()
+    # Nobody followed it, so nothing of it is kept but its row.
+    await server.sdk.runs.wait(thread_id, "quick", input={"items": []}, if_not_exists="create")
+    await server.rows(
+        f"UPDATE outlast.runs SET ended_at = clock_timestamp() - interval '{age}' "
+        "WHERE thread_key = (SELECT key FROM outlast.threads WHERE thread_id = %s)",
+        thread_id,
+    )
+
+    async with following(server, thread_id, channels=["lifecycle"]) as again:
+        assert [event for _, event in kinds(await gathered(again))] == told
+
+
 async def test_several_questions_are_not_answered_by_one_input(server):
     thread_id, events = await ran(server, "two_questions", {"items": []})
     asked = [event["params"]["data"] for event in events if event["method"] == "input.requested"]
@@ -326,9 +354,7 @@ async def test_an_input_at_an_older_checkpoint_is_no_answer_but_a_fork(server):
     older = history[-1]["checkpoint"]["checkpoint_id"]
 
     given = {"messages": [{"role": "user", "content": "edited", "id": "h1"}], "items": []}
-    forked = await start(
-        server, thread_id, "helper", given, config={"configurable": {"checkpoint_id": older}}
-    )
+    forked = await start(server, thread_id, "helper", given, config={"configurable": {"checkpoint_id": older}})
     async with following(server, thread_id, since=forked["meta"]["applied_through_seq"]) as events:
         last = (await up_to(events))[-1]
 
@@ -399,16 +425,12 @@ async def test_a_run_of_the_first_protocol_is_told_by_its_lifecycle(server):
 
 async def test_a_server_that_stops_cuts_its_streams(databases, open_runtime, graphs):
     url, thread_id = await databases.create(), some_id()
-    async with served(open_runtime, url, project=graphs) as server:
-        async with serving(server.runtime) as other:
-            async with other.http.stream(
-                "POST", f"/threads/{thread_id}/stream/events", json={"channels": ["values"]}
-            ) as answer:
-                reading = asyncio.create_task(answer.aread())
-                await asyncio.sleep(0)
-                other.runtime.hub.close()
-                with pytest.raises(httpx.RemoteProtocolError):
-                    await asyncio.wait_for(reading, LIMIT)
+    path, body = f"/threads/{thread_id}/stream/events", {"channels": ["values"]}
+    async with served(open_runtime, url, project=graphs) as server, server.http.stream("POST", path, json=body) as got:
+        reading = asyncio.create_task(got.aread())
+        server.runtime.hub.close()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asyncio.wait_for(reading, LIMIT)
     await databases.drop(url)
 
 
@@ -472,10 +494,9 @@ async def test_the_end_that_one_session_saw_is_not_shown_to_the_next_one_elsewhe
         thread_id, seen = some_id(), []
         for turn in range(4):
             server = servers[turn % 2]
-            async with get_client(url=server.url, api_key=None) as client:
-                async with client.threads.stream(thread_id=thread_id, assistant_id="slow") as thread:
-                    await thread.run.start(input={"items": [f"in {turn}"]})
-                    seen.append(len((await asyncio.wait_for(thread.output, LIMIT))["items"]))
+            async with server.sdk.threads.stream(thread_id=thread_id, assistant_id="slow") as thread:
+                await thread.run.start(input={"items": [f"in {turn}"]})
+                seen.append(len((await asyncio.wait_for(thread.output, LIMIT))["items"]))
             await until(lambda: noted(servers[0], thread_id), LIMIT, "that it was seen is not noted")
 
     assert seen == [2, 4, 6, 8]

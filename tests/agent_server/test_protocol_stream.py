@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from agent_server_api import Opens, Server, some_id
-from agent_server_gates import has_arrived, open_door
+from agent_server_gates import has_arrived
 from langgraph_sdk import get_sync_client
 from protocol_api import INPUT, protocol_served
 

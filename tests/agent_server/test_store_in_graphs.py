@@ -177,6 +177,8 @@ async def test_the_projects_ttl_holds_for_items_that_have_none(server: Server, c
     mine = some_id()
     await client.store.put_item([mine], "default", {"text": "a"})
     await client.store.put_item([mine], "own", {"text": "a"}, ttl=5)
+    for_ever = {"namespace": [mine], "key": "for ever", "value": {}, "ttl": None}
+    assert (await server.http.put("/store/items", json=for_ever)).status_code == 204
     await server.rows(
         "UPDATE store_items SET expires_at = expires_at - interval '1 minute' WHERE path = %s", f".{mine}."
     )
@@ -187,7 +189,7 @@ async def test_the_projects_ttl_holds_for_items_that_have_none(server: Server, c
         "SELECT key, extract(epoch FROM expires_at - clock_timestamp())::float8 / 60 FROM store_items WHERE path = %s",
         f".{mine}.",
     )
-    assert dict(left) == {"default": pytest.approx(59, abs=0.5), "own": pytest.approx(5, abs=0.5)}
+    assert dict(left) == {"default": pytest.approx(59, abs=0.5), "own": pytest.approx(5, abs=0.5), "for ever": None}
 
 
 async def test_an_embedding_that_fails_stores_nothing_and_tells_nothing(server: Server) -> None:

@@ -5,11 +5,11 @@ import asyncio
 import httpx
 import orjson
 import pytest
-from agent_server_api import some_id
+from agent_server_api import serving, some_id
 from agent_server_gates import has_arrived, open_door
 from langgraph_sdk.errors import NotFoundError
 
-from outlast.server import eventually
+from outlast.server import app, eventually
 from waiting import until
 
 
@@ -139,6 +139,25 @@ async def test_join_can_take_the_run_with_it(server, thread_id):
     async with server.http.stream("GET", path, params={"cancel_on_disconnect": "1"}):
         pass
     assert (await server.ended(run))["status"] == "interrupted"
+
+
+async def test_a_server_that_stops_is_no_client_that_leaves(server, open_runtime, thread_id, monkeypatch):
+    """The client comes back to another process; its run must not be cancelled meanwhile."""
+    monkeypatch.setattr(app, "_GRACE_SECONDS", 0.2)
+    door = some_id()
+    body = {"assistant_id": "hold", "input": {"at": door}, "on_disconnect": "cancel"}
+    url = server.runtime.settings.database.url
+    async with httpx.AsyncClient(timeout=30) as http:
+        async with open_runtime(url) as runtime, serving(runtime) as other:
+            waiting = asyncio.create_task(http.post(f"{other.url}/threads/{thread_id}/runs/wait", json=body))
+            await until(lambda: has_arrived(door))
+        with pytest.raises(httpx.RemoteProtocolError):
+            await waiting
+    (run,) = await server.sdk.runs.list(thread_id)
+    assert run["status"] == "running"
+    open_door(door)
+    assert (await server.ended(run))["status"] == "success"
+    assert (await server.sdk.runs.join(thread_id, run["run_id"]))["log"] == ["begun", "held"]
 
 
 async def test_fifty_clients_that_wait_hold_no_connection(server, thread_id):

@@ -188,6 +188,28 @@ async def test_of_many_senders_each_report_has_one(databases, open_runtime, tmp_
         await until(all_have_one, 15)
 
 
+async def test_the_report_of_a_sender_that_died_is_taken_by_another(databases, open_runtime, tmp_path):
+    async with receiving() as receiver:
+        # Nobody sends here but the test.
+        idle = QUICK.model_copy(update={"poll": timedelta(hours=1)})
+        async with reporting(databases, open_runtime, tmp_path, receiver.port, idle) as server:
+            run = await start(server, "agent", "/own/path", after_seconds=3600)
+            await server.sdk.runs.cancel(run["thread_id"], run["run_id"])
+            await server.rows("UPDATE webhook_deliveries SET url = %s, state = 'pending', attempts = 0", receiver.url)
+            store = WebhookStore(server.runtime.pool)
+            await server.rows("UPDATE webhook_deliveries SET due_at = clock_timestamp()")
+            [dead] = await store.take(own=False, limit=10, lease=timedelta(milliseconds=200))
+            assert await store.take(own=False, limit=10, lease=timedelta(hours=1)) == []
+            taken = []
+
+            async def taken_again():
+                taken.extend(await store.take(own=False, limit=10, lease=timedelta(hours=1)))
+                return taken
+
+            await until(taken_again)
+            assert [(delivery.id, delivery.attempts) for delivery in taken] == [(dead.id, dead.attempts + 1)]
+
+
 async def test_a_late_sender_does_not_overwrite_what_came_after_it(databases, open_runtime, tmp_path):
     def answer(receiver, _body):
         return 500 if len(receiver.received) == 1 else 200

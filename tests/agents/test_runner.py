@@ -9,6 +9,7 @@ from langgraph.checkpoint.base import CheckpointTuple, empty_checkpoint
 from langgraph.types import Command, Interrupt
 
 from outlast.agents import calling
+from outlast.domain.options import RunOptions
 from outlast.domain.outcome import Waiting
 from outlast.domain.run import ClaimedRun
 
@@ -121,3 +122,39 @@ def test_a_request_cannot_set_what_is_ours() -> None:
 @pytest.mark.parametrize(("errors", "crashes", "attempt"), [(0, 0, 1), (1, 0, 2), (1, 2, 4)])
 def test_attempts_are_counted_from_one(errors: int, crashes: int, attempt: int) -> None:
     assert calling.run_config(claimed(errors=errors, crashes=crashes))["metadata"]["run_attempt"] == attempt
+
+
+@pytest.mark.parametrize(
+    ("answer", "questions", "resume"),
+    [
+        ("yes", ["q1"], {"q1": "yes"}),
+        ({"q1": "yes"}, ["q1"], {"q1": "yes"}),
+        ({"q1": 1, "q2": 2}, ["q1", "q2"], {"q1": 1, "q2": 2}),
+        ({"free": "form"}, ["q1"], {"q1": {"free": "form"}}),
+    ],
+)
+def test_an_answer_at_an_older_checkpoint_goes_to_the_questions_there(
+    answer: Any, questions: list[str], resume: Any
+) -> None:
+    run = answered(answer, "another")
+
+    given = calling.answer_to(run, head(None, writes=[asks(f"task {question}", question) for question in questions]))
+
+    assert given.resume == resume
+
+
+def test_an_answer_at_an_older_checkpoint_without_a_question_just_goes_on() -> None:
+    assert calling.answer_to(answered("yes", "another"), head(None)) is None
+
+
+def test_the_address_of_a_subgraphs_checkpoint_names_that_of_its_root() -> None:
+    at = {"checkpoint_ns": "deep:1", "checkpoint_id": "inner", "checkpoint_map": {"": "root", "deep:1": "inner"}}
+    options = RunOptions(protocol="v1", checkpoint=at)
+
+    assert calling.checkpoint_of(claimed(options=options)) == at
+    assert calling.root_of(at) == {"checkpoint_ns": "", "checkpoint_id": "root"}
+    assert calling.checkpoint_of(claimed(options=RunOptions(protocol="v1", checkpoint={"checkpoint_ns": ""}))) is None
+
+
+def test_a_plain_request_cannot_address_a_checkpoint_by_its_configuration() -> None:
+    assert calling.checkpoint_of(claimed(config={"configurable": {"checkpoint_id": "x"}})) is None

@@ -105,6 +105,8 @@ async def test_unreadable_state_is_a_conflict_and_quarantines_until_it_can_be_re
     async with api.runtime.pool.connection() as connection:
         await connection.execute("CREATE TEMP TABLE kept AS SELECT * FROM checkpoint_lists")
         await connection.execute("UPDATE checkpoint_lists SET items = '\\xc1'")
+        # What this process remembers of the lists does not count any more.
+        await connection.execute("UPDATE checkpoint_heads SET generation = generation + 1")
         unreadable = await state(api, thread_id, values=True)
         refused = await api.http.post("/agent/start", json={"agent": "echo", "input": 1, "thread_id": thread_id})
         await connection.execute(

@@ -129,8 +129,8 @@ class ProtocolEncoder:
 
     def _task_ended(self, ns: Namespace, data: Mapping[str, Any]) -> Iterator[Encoded]:
         data = clean_task(data)
-        error: Any = data.get("error")
-        why = str(error["message"]) if isinstance(error, dict) else None
+        error = data.get("error")
+        why = str(cast("dict[str, str]", error)["message"]) if isinstance(error, dict) else None
         for where, node, event in self._messages.task_ended(data["id"], why):
             yield _event("messages", where, event, node)
         yield _event("tasks", ns, data)

@@ -68,7 +68,19 @@ async def serve(runtime: Runtime, settings: ServerSettings, *, ready: Callable[[
         if app.state.auth is None and not is_loopback(listening):
             _check_anonymous(address(listening), allowed=settings.allow_anonymous)
         async with custom.lifespan() if custom else nullcontext(), _reporting(runtime, served):
-            await _serve(runtime, served, listening, ready)
+            try:
+                await _serve(runtime, served, listening, ready)
+            finally:
+                await _ended(app.state.background)
+
+
+async def _ended(tasks: set["asyncio.Task[None]"]) -> None:
+    """Let what requests have left behind come to its end, for a few seconds at most."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+    for task in late:
+        task.cancel()
 
 
 async def _serve(

@@ -89,9 +89,13 @@ class CustomApp:
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
         """Begin and end what the project's app begins and ends with."""
-        async with self._custom.router.lifespan_context(self._custom) as state:
-            self._state = dict(state or {})
+        lifespan = self._custom.router.lifespan_context(self._custom)
+        self._state = dict(await lifespan.__aenter__() or {})
+        try:
             yield
+        finally:
+            # Without our cancellation: what stands behind its `yield` is to be executed.
+            await lifespan.__aexit__(None, None, None)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = _matching(self._routes, scope)

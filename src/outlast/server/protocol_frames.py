@@ -113,7 +113,7 @@ def _running(record: Record) -> Iterator[Event]:
     if said.get("attempt", 1) == 1:
         at = int(moment_of(record.pos).timestamp() * 1000)
         data = {"event": "running", "graph_name": said.get("graph_id", "")}
-        yield _derived("lifecycle", record.run_id, record.pos, data, at=at)
+        yield derived("lifecycle", record.run_id, record.pos, data, at=at)
 
 
 def _end(end: RunEnd) -> Iterator[Event]:
@@ -125,11 +125,11 @@ def _end(end: RunEnd) -> Iterator[Event]:
             asked = {"interrupt_id": question["id"], "payload": question["value"], "value": question["value"]}
             pos = end.pos - len(end.interrupts) + number
             ns = tuple(question.get("ns") or ())
-            yield _derived("input.requested", end.run_id, pos, asked, at=now, ns=ns)
+            yield derived("input.requested", end.run_id, pos, asked, at=now, ns=ns)
     data = {"event": status, "graph_name": end.graph_id}
     if status == "failed":
         data["error"] = _CANCELLED if end.status is RunStatus.CANCELLED else _error_text(end)
-    yield _derived("lifecycle", end.run_id, end.pos, data, at=now)
+    yield derived("lifecycle", end.run_id, end.pos, data, at=now)
 
 
 def _error_text(end: RunEnd) -> str:
@@ -137,15 +137,23 @@ def _error_text(end: RunEnd) -> str:
     return told["message"] if told["message"] == told["error"] else f"{told['error']}: {told['message']}"
 
 
-def _derived(
-    method: str, run_id: UUID | None, pos: int, data: Mapping[str, Any], *, at: int, ns: Segments = ()
+def derived(
+    method: str,
+    run_id: UUID | None,
+    pos: int,
+    data: Mapping[str, Any],
+    *,
+    at: int,
+    ns: Segments = (),
+    node: str | None = None,
 ) -> Event:
+    """Return an event that no record holds."""
     event = {
         "type": "event",
         "event_id": _id(method, run_id, pos).decode(),
         "seq": pos,
         "method": method,
-        "params": {"namespace": ns, "timestamp": at, "data": data},
+        "params": {"namespace": ns, "timestamp": at, "data": data, **({} if node is None else {"node": node})},
     }
     return Event(pos, "input" if method in _INPUT else method, method, ns, orjson.dumps(event))
 

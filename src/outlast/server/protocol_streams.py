@@ -21,22 +21,21 @@ from typing import Final
 
 from starlette.requests import HTTPConnection
 
-from outlast.domain.positions import base_of, moment_of
+from outlast.domain.positions import moment_of
 from outlast.domain.records import Item, RunEnd
 from outlast.domain.run import RunStatus
 from outlast.errors import DatabaseUnavailable
 from outlast.runtime import Runtime
-from outlast.server.protocol_frames import Event, Subscription, events_of
+from outlast.server.protocol_frames import Event, Subscription
+from outlast.server.protocol_line import Line
 from outlast.storage.postgres.checkpoints import thread_key
-from outlast.storage.postgres.protocol import ProtocolStore, Standing
+from outlast.storage.postgres.protocol import ProtocolStore
 from outlast.streams.following import Follower
 
 _HOLD_SECONDS: Final = 0.25
 # What the client needs to decode what it has.
 _DECODE_SECONDS: Final = 0.02
 _REMEMBERED_FLOORS: Final = 10_000
-# Positions that an end may take.
-_MOST_QUESTIONS: Final = 1000
 _ASKS: Final = frozenset({RunStatus.INTERRUPTED, RunStatus.WAITING})
 
 
@@ -123,25 +122,27 @@ class ProtocolStreams:
             return max(floor, await self._hub.head(key)), []
         if standing.first_pos is not None:
             return max(floor, standing.first_pos - 1), []
-        if asks and standing.past:
-            _, ended = await self._hub.reader.news({}, [standing.run_id])
-            end = ended[standing.run_id].end
-            return max(floor, end.pos), [end] if end.pos > floor else []
-        return max(floor, _before_end(standing) or await self._hub.head(key)), []
+        # It said nothing, or nothing is kept of it but its row.
+        _, ended = await self._hub.reader.news({}, {}, [standing.run_id])
+        if standing.run_id not in ended:
+            return max(floor, await self._hub.head(key)), []
+        end = ended[standing.run_id].end
+        return max(floor, end.pos), [end] if end.pos > floor else []
 
     async def _events(
         self, key: bytes, follower: Follower, subscription: Subscription, since: int, first: Sequence[Item]
     ) -> AsyncGenerator[Sequence[Event], None]:
         thread = self._threads.setdefault(key, _Thread())
         thread.open += 1
-        stream = object()
+        stream, line = object(), Line()
         if not subscription.only_watches:
             thread.sent(stream, since)
         try:
             if first:
-                yield [event for item in first for event in events_of(item) if subscription.wants(event)]
+                yield [event for item in first for event in line.events(item) if subscription.wants(event)]
+                thread.shown_end = max(thread.shown_end, _last_end(first))
             async for items in follower.batches():
-                async for events in self._shown(thread, subscription, items, since):
+                async for events in self._shown(thread, line, subscription, items, since):
                     yield events
                 if not subscription.only_watches:
                     thread.sent(stream, items[-1].pos)
@@ -155,12 +156,12 @@ class ProtocolStreams:
             await follower.aclose()
 
     async def _shown(
-        self, thread: _Thread, subscription: Subscription, items: Sequence[Item], since: int
+        self, thread: _Thread, line: Line, subscription: Subscription, items: Sequence[Item], since: int
     ) -> AsyncGenerator[Sequence[Event], None]:
         gathered: list[Event] = []
         for item in items:
             # A client may have been cut off between two events of one end.
-            events = [event for event in events_of(item) if event.seq > since and subscription.wants(event)]
+            events = [event for event in line.events(item) if event.seq > since and subscription.wants(event)]
             if subscription.only_watches and any(event.method == "input.requested" for event in events):
                 if gathered:
                     yield gathered
@@ -196,11 +197,6 @@ def streams_of(connection: HTTPConnection) -> ProtocolStreams:
     if getattr(state, "protocol_streams", None) is None:
         state.protocol_streams = ProtocolStreams(state.runtime)
     return state.protocol_streams
-
-
-def _before_end(standing: Standing) -> int | None:
-    """Return a position before the end of a run that said nothing."""
-    return None if standing.ended_at is None else base_of(standing.ended_at, after=0) - _MOST_QUESTIONS
 
 
 def _last_end(items: Sequence[Item]) -> int:

@@ -63,6 +63,12 @@ class ThreadChangeBody(Body):
     ttl: Minutes | TtlBody | None = None
 
 
+class MetadataBody(Body):
+    """What is merged into a thread's metadata."""
+
+    metadata: dict[str, Any]
+
+
 class ThreadFilterBody(Body):
     """Which threads are meant; metadata and values have to hold what is given here."""
 

@@ -7,13 +7,13 @@ report up for the length of a lease; nothing is locked while the receiver thinks
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from random import Random
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
-import outlast
 from outlast.domain.backoff import full_jitter
 from outlast.domain.run import RunStatus, RunView
 from outlast.domain.webhook import WebhookPolicy, WebhookTarget, check_webhook
@@ -55,7 +55,7 @@ class WebhookSender:
         self._post = post
         self._own = own
         self._policy = policy
-        self._headers = {"user-agent": f"outlast/{outlast.__version__}", **headers, "content-type": "application/json"}
+        self._headers = {"user-agent": f"outlast/{version('outlast')}", **headers, "content-type": "application/json"}
         self._secret = secret
         self._settings = settings
         self._rng = rng

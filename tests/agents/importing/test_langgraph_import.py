@@ -161,7 +161,11 @@ async def test_a_dry_run_reads_everything_and_writes_nothing(world):
 
     assert (report.results, report.failed) == ({Result.IMPORTED: 1}, {})
     assert report.checkpoints > 20
-    assert [await world.count(table) for table in ("threads", "outlast.checkpoints", "outlast.checkpoint_blobs")] == [0, 0, 0]
+    assert [await world.count(table) for table in ("threads", "outlast.checkpoints", "outlast.checkpoint_blobs")] == [
+        0,
+        0,
+        0,
+    ]
 
 
 class Stopping:

@@ -141,15 +141,14 @@ def _delta_line(by_id: Mapping[tuple[str, UUID], StoredCheckpoint], head: Stored
 
 
 async def _keep_in(
-    connection: Connection, key: bytes, choose: Keep, *, restore: Callable[[], Awaitable[None]] | None = None
+    connection: Connection, key: bytes, choose: Keep, *, restore: Callable[[], Awaitable[bool]] | None = None
 ) -> None:
     parameters = {"thread_key": UUID(bytes=key)}
     heads = await _lock(connection, key)
     if heads is None:
         return
-    if restore is not None:
-        # Before anything is swept: what it puts back refers to blobs.
-        await restore()
+    # Before anything is swept: what it puts back refers to blobs.
+    restored = restore is not None and await restore()
     stored = await _checkpoints(connection, key)
     kept = choose(stored, heads)
     remaining = {checkpoint.seq for checkpoint in kept}
@@ -157,6 +156,7 @@ async def _keep_in(
     if gone:
         await connection.execute(_SQL.delete_checkpoints, {**parameters, "seqs": gone})
         await _move_heads(connection, parameters, heads, kept)
+    if gone or restored:
         await _sweep(connection, parameters, kept)
 
 

@@ -184,7 +184,8 @@ class CronStore:
         """Return the seconds until the next tick (negative: it is due), None when there is none."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.next_due, {"agents": list(agents)})
-            return cast("tuple[float | None]", await cursor.fetchone())[0]
+            row = await cursor.fetchone()
+        return row[0] if row else None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Tx]:

@@ -1,7 +1,6 @@
 """What the thread-centred protocol asks of a thread besides its stream."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,7 +20,6 @@ class Standing:
     floor: int = 0
     run_id: UUID | None = None
     status: RunStatus | None = None
-    ended_at: datetime | None = None
     #: Nobody waits for its end any more.
     past: bool = False
     #: Where what is kept of the run begins; None when nothing is.
@@ -42,9 +40,9 @@ class ProtocolStore:
             row = await cursor.fetchone()
         if row is None or row[1] is None:
             return Standing(floor=row[0] if row else 0)
-        floor, run_id, status, ended_at, past, first_pos = row
+        floor, run_id, status, past, first_pos = row
         return Standing(
-            floor=floor, run_id=run_id, status=RunStatus(status), ended_at=ended_at, past=bool(past),
+            floor=floor, run_id=run_id, status=RunStatus(status), past=bool(past),
             first_pos=first_pos,
         )  # fmt: skip
 

@@ -59,11 +59,12 @@ class ThreadQuery:
     @property
     def flags(self) -> set[str]:
         """The parts of the statement that are needed."""
+        busy = self.status is ThreadStatus.BUSY
         given = {
-            "metadata": self.metadata, "values": self.values, "status": self.status, "access": self.access
+            "metadata": self.metadata, "values": self.values, "status": self.status and not busy, "busy": busy,
+            "ids": self.ids is not None, "access": self.access,
         }  # fmt: skip
-        flags = {part for part, value in given.items() if value}
-        return flags if self.ids is None else {*flags, "ids"}
+        return {part for part, value in given.items() if value}
 
     @property
     def parameters(self) -> dict[str, Any]:

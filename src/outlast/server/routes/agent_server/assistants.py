@@ -227,7 +227,10 @@ async def subgraph(
 
 
 async def _readable(request: Request, runtime: Runtime, assistant_id: UUID) -> Assistant:
+    """Return an assistant; what a graph has by itself is nobody's own, so no filter hides it."""
     _, access = await allowed(request, "assistants", "read", {"assistant_id": str(assistant_id)})
+    if _of_system(runtime, assistant_id) is not None:
+        access = None
     return await runtime.assistants.get(assistant_id, access=access)
 
 

@@ -30,7 +30,7 @@ from outlast.streams.following import Follower
 _STREAM: Mapping[int | str, dict[str, Any]] = {
     200: {
         "description": "Events as they happen: `metadata`, then one for each stream mode, `error` if it fails, `end`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }
 router = APIRouter(tags=["Runs"], route_class=JsonRoute, responses=DOCUMENTED | dict(_STREAM))

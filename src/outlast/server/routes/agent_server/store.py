@@ -40,7 +40,7 @@ class PutBody(Body):
     key: Key
     value: dict[str, Any]
     index: Literal[False] | Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=100)] | None = None
-    ttl: Annotated[Minutes | None, Field(description="minutes until it is forgotten")] = None
+    ttl: Annotated[Minutes | None, Field(description="minutes; null: for ever")] = None
 
 
 class DeleteBody(Body):
@@ -111,7 +111,8 @@ async def put(body: PutBody, request: Request, runtime: CurrentRuntime, gate: Cu
     if not namespace or namespace[0] == _RESERVED:
         msg = f"an item needs a namespace, and not one under {_RESERVED!r}"
         raise InvalidInput(msg, field="namespace")
-    lifetime = {} if body.ttl is None else {"ttl": body.ttl}
+    # Null is for ever, left out is what the project says.
+    lifetime = {"ttl": body.ttl} if "ttl" in body.model_fields_set else {}
     await runtime.store.aput(namespace, value["key"], value["value"], value["index"], **lifetime)
     return Response(status_code=204)
 

@@ -72,7 +72,11 @@ async def info() -> Json:
     )
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"application/json": {}}, "description": "The figures, in the form asked for."}},
+)
 async def metrics(
     runtime: CurrentRuntime,
     form: Annotated[MetricsFormat, Query(alias="format")] = MetricsFormat.PROMETHEUS,

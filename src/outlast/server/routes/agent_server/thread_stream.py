@@ -23,7 +23,7 @@ from outlast.streams.following import Follower
 _STREAM: Mapping[int | str, dict[str, Any]] = {
     200: {
         "description": "Events of all runs, one after the other; it does not end by itself.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }
 router = APIRouter(tags=["Threads"], route_class=JsonRoute, responses=DOCUMENTED | dict(_STREAM))

@@ -23,6 +23,7 @@ from outlast.server.ids import ThreadId, known_thread_id, new_thread_id
 from outlast.server.paging import paged
 from outlast.server.problems import DOCUMENTED
 from outlast.server.thread_bodies import (
+    MetadataBody,
     NewThreadBody,
     PartOfThread,
     PruneBody,
@@ -201,6 +202,18 @@ async def update(
     if prefer is not None and _MINIMAL in prefer:
         return Response(status_code=204)
     return Json(thread_body(await current(runtime, thread, user=user), ttl=body.ttl is not None))
+
+
+@router.patch("/threads/{thread_id}/state", status_code=204)
+async def patch_state(
+    thread_id: ThreadId, body: MetadataBody, request: Request, runtime: CurrentRuntime, gate: CurrentGate
+) -> Response:
+    """Merge metadata: what JavaScript's `patchState` asks for."""
+    check_value(body.metadata, gate.limits, field="metadata")
+    value: dict[str, Any] = {"thread_id": thread_id, "metadata": dict(body.metadata)}
+    value, access = await allowed(request, "threads", "update", value)
+    await runtime.threads.update(thread_id, metadata=value.get("metadata"), ttl=None, access=access)
+    return Response(status_code=204)
 
 
 @router.delete("/threads/{thread_id}", status_code=204)

@@ -121,18 +121,20 @@ WHERE true
 ;
 
 -- name: due
--- Without a lock: what each of them needs is locked one after the other, in the order of locks.
+-- Without a lock: what each of them needs is locked one after the other, in the order of locks. now() is this statement's
+-- time, as it is a transaction of its own, and unlike clock_timestamp() it bounds what is read of the index.
 SELECT c.id, c.thread_key FROM crons c
 JOIN assistants a ON a.id = c.assistant_id
-WHERE c.enabled AND c.next_run_at <= clock_timestamp() AND a.graph_id = ANY(%(agents)s)
+WHERE c.enabled AND c.next_run_at <= now() AND a.graph_id = ANY(%(agents)s)
 ORDER BY c.next_run_at, c.id
 LIMIT %(limit)s;
 
 -- name: next_due
--- Seconds until the next tick (negative: it is due); NULL when there is none.
-SELECT extract(epoch FROM min(c.next_run_at) - clock_timestamp())::float8 FROM crons c
+-- Seconds until the next tick (negative: it is due); no row when there is none.
+SELECT extract(epoch FROM c.next_run_at - clock_timestamp())::float8 FROM crons c
 JOIN assistants a ON a.id = c.assistant_id
-WHERE c.enabled AND c.next_run_at IS NOT NULL AND a.graph_id = ANY(%(agents)s);
+WHERE c.enabled AND c.next_run_at IS NOT NULL AND a.graph_id = ANY(%(agents)s)
+ORDER BY c.next_run_at LIMIT 1;
 
 -- name: lock_thread
 SELECT key FROM threads WHERE key = %(thread_key)s FOR UPDATE;

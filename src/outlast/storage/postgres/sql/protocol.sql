@@ -2,7 +2,7 @@
 
 -- name: standing
 -- The latest run that has begun, and where what is kept of it begins. Ended a minute ago, nobody waits for its end any more.
-SELECT coalesce(d.protocol_floor, 0), r.id, r.status, r.ended_at,
+SELECT coalesce(d.protocol_floor, 0), r.id, r.status,
        r.ended_at < clock_timestamp() - make_interval(secs => %(seconds)s),
        (SELECT min(e.pos) FROM run_events e WHERE e.thread_key = %(thread_key)s AND e.run_id = r.id)
 FROM (SELECT) one

@@ -175,6 +175,14 @@ WHERE t.deleted_at IS NULL AND d.temporary IS NOT TRUE
 --if ids
   AND t.key = ANY(%(keys)s::uuid[])
 --end
+--if busy
+  -- From the few runs that have still to run, and not from all threads.
+  AND t.key IN (
+      SELECT thread_key FROM runs WHERE status IN ('queued', 'running')
+      UNION ALL
+      SELECT thread_key FROM runs WHERE status = 'blocked'
+  )
+--end
 --if status
   AND s.status = %(status)s
 --end
@@ -237,6 +245,14 @@ WHERE t.deleted_at IS NULL AND d.temporary IS NOT TRUE
 --end
 --if ids
   AND t.key = ANY(%(keys)s::uuid[])
+--end
+--if busy
+  -- From the few runs that have still to run, and not from all threads.
+  AND t.key IN (
+      SELECT thread_key FROM runs WHERE status IN ('queued', 'running')
+      UNION ALL
+      SELECT thread_key FROM runs WHERE status = 'blocked'
+  )
 --end
 --if status
   AND s.status = %(status)s
