@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -45,8 +45,8 @@ QUIET_SECONDS = 5.0
 class Held:
     """What streams take in the API processes, looked at now and then."""
 
-    connections: list[int] = field(default_factory=list)
-    followers: list[int] = field(default_factory=list)
+    connections: list[float] = field(default_factory=list)
+    followers: list[float] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
 
 
@@ -157,7 +157,8 @@ async def _crowd(urls: list[str], servers: list["subprocess.Popen[bytes]"], *, c
         *(follow(urls, paths[i % len(paths)], one, Random(i), cut=CUT_SECONDS) for i, one in enumerate(heard))
     )
     watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    with suppress(asyncio.CancelledError):
+        await watching
     expected = list(range(round(seconds / PAUSE_SECONDS)))
     return Crowd(
         clients=clients,
@@ -192,11 +193,11 @@ async def _watch(urls: list[str], servers: list["subprocess.Popen[bytes]"], held
         await asyncio.sleep(0.25)
 
 
-async def _gauges(url: str) -> dict[str, int]:
+async def _gauges(url: str) -> dict[str, float]:
     async with Client("127.0.0.1", int(url.rpartition(":")[2])) as client:
         status, figures = await client.get("/metrics?format=json")
         assert status == 200, figures
-        return figures
+        return {figure["name"]: figure["value"] for figure in figures}
 
 
 def _rss(servers: list["subprocess.Popen[bytes]"]) -> list[int]:
@@ -212,9 +213,9 @@ def _told(crowd: Crowd) -> list[report.Target]:
             ["events heard", f"{crowd.heard:,}"],
             ["events/s", report.figure(crowd.heard / crowd.seconds)],
             ["connections made", f"{crowd.connections:,}"],
-            ["streams open, most", str(max(held.followers))],
+            ["streams open, most", f"{max(held.followers):.0f}"],
             ["pool connections held by streams, median", report.figure(median(held.connections))],
-            ["the same, most at a moment of reading", str(max(held.connections))],
+            ["the same, most at a moment of reading", f"{max(held.connections):.0f}"],
         ],
     )
     return [

@@ -79,7 +79,7 @@ class ServerSettings(_Branch):
     port: Annotated[int, Field(ge=0, le=65535)] = 8123
     max_body_bytes: Annotated[int, Field(ge=1024, description="larger requests get 413")] = 8 * 1024 * 1024
     max_depth: Annotated[int, Field(ge=4, description="deeper JSON gets 422")] = 64
-    thread_values_bytes: Annotated[int, Field(ge=0, description="larger states are kept as checkpoints only")] = 1024 * 1024
+    thread_values_bytes: Annotated[int, Field(ge=0, description="larger states are kept as checkpoints only")] = 2**20
     wait: timedelta = Field(default=timedelta(seconds=60), description="longest time a request waits for a run")
     allow_anonymous: bool = Field(default=False, description="serve other machines without any auth")
     studio: bool = Field(default=False, description="believe whoever says to be LangGraph Studio, without a proof")

@@ -274,6 +274,43 @@ async def test_commands_that_cannot_be_carried_out(server, method, params, code)
     assert (answer["type"], answer["error"]) == ("error", code), answer
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("state.get", {"namespace": ["nothing"]}),
+        ("state.get", {"namespace": ["inner"]}),
+        ("state.get", {"namespace": ["inner:no-such-task"]}),
+        ("state.get", {"namespace": ["\x00"]}),
+        ("state.get", {"namespace": [], "keys": ["\x00"]}),
+        ("state.get", {"namespace": ["a|b", ":", ""]}),
+        ("state.listCheckpoints", {"before": "no id"}),
+        ("state.listCheckpoints", {"before": some_id(), "namespace": ["nothing"]}),
+        ("state.listCheckpoints", {"limit": 0}),
+        ("state.fork", {"checkpoint_id": some_id()}),
+        ("state.fork", {"checkpoint_id": "no id"}),
+        ("run.start", {"assistant_id": "helper", "config": {"configurable": {"checkpoint_id": some_id()}}}),
+        ("run.start", {"assistant_id": "helper", "config": {"configurable": {"checkpoint_ns": 5}}}),
+        ("run.start", {"assistant_id": "helper", "config": {"configurable": {"thread_id": some_id()}}}),
+        ("run.start", {"assistant_id": "helper\x00"}),
+        ("agent.getTree", {"run_id": "no id"}),
+        ("input.respond", {"responses": []}),
+        ("input.respond", {"interrupt_id": "x", "response": 1, "goto": {"node": 1}}),
+        ("input.respond", {"interrupt_id": "x", "response": 1, "update": "no state"}),
+    ],
+)
+async def test_odd_parameters_get_a_reply_and_harm_nothing(server, asking, method, params):
+    answer = await command(server, asking, method, **params)
+
+    assert answer["type"] in ("success", "error")
+    assert answer.get("error") != "unknown_error"
+
+
+@pytest.fixture(scope="module")
+async def asking(server: Server) -> str:
+    """A thread that asks."""
+    return (await ran(server, "helper", INPUT))[0]
+
+
 async def test_an_answer_is_given_once_and_only_to_what_is_asked(server):
     thread_id, events = await ran(server, "helper", INPUT)
     asked = next(event for event in events if event["method"] == "input.requested")["params"]["data"]["interrupt_id"]

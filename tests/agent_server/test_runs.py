@@ -82,6 +82,13 @@ async def test_an_assistants_settings_lie_below_the_requests(client, thread_id):
     assert values["seen"]["configurable"]["assistant_id"] == assistant["assistant_id"]
 
 
+async def test_what_the_context_has_no_place_for_is_in_the_configuration(client, thread_id):
+    config = {"configurable": {"tone": "dry", "user": "ada"}}
+    seen = (await client.runs.wait(thread_id, "see", input={}, config=config))["seen"]
+    assert seen["context"]["tone"] == "dry"
+    assert seen["configurable"]["user"] == "ada"
+
+
 async def test_context_and_configurable_that_differ_are_refused(client, thread_id):
     with pytest.raises(UnprocessableEntityError) as refused:
         await client.runs.create(thread_id, "see", context={"a": 1}, config={"configurable": {"a": 2}})

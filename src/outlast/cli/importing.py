@@ -40,12 +40,12 @@ def langgraph(
     report: Annotated[Path | None, typer.Option(help="Write what became of the threads here, as JSON.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Threads at the same time.")] = 8,
 ) -> None:
-    """Copy threads, checkpoints and writes out of a database of LangGraph's PostgresSaver.
+    """Copy threads out of LangGraph's PostgresSaver.
 
-    The source is only read. Run it in the project whose agents wrote the threads: the types of their state are looked
-    up there. Stopped or failed half-way, the same command goes on where it was; started again later, it brings what has
-    come since. A thread that cannot be copied exactly is named with the reason and left out. One that has gone on here
-    is left as it is.
+    All their checkpoints and writes, exactly. The source is only read. Run it in the project whose agents wrote the
+    threads: the types of their state are looked up there. Stopped or failed half-way, the same command goes on where it
+    was; started again later, it brings what has come since. A thread that cannot be copied exactly is named with the
+    reason and left out. One that has gone on here is left as it is.
 
     \b
     Examples:

@@ -130,7 +130,7 @@ async def _refused(request: Request, error: OutlastError) -> Response:
     field = error.field if isinstance(error, InvalidInput) else None
     path = error.path if isinstance(error, StateError) else None
     headers = _RETRY_AFTER if error.retryable else None
-    details = error.details if isinstance(error, Conflict) else {}
+    details: Mapping[str, Any] = error.details if isinstance(error, Conflict) else {}
     return problem(status, error.code, _text(str(error)), headers=headers, field=field, path=path, **details)
 
 

@@ -10,7 +10,7 @@ from outlast.server.run_bodies import Body, CommandBody, ConfigBody, Name, SendB
 
 _LARGEST: Final = 2**53 - 1
 
-Segments = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=100)]
+Segments = Annotated[list[Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]], Field(max_length=100)]
 
 
 class EventsBody(Body):

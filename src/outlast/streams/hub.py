@@ -90,9 +90,11 @@ class EventHub:
         self._emitters[run.thread_key] = emitter
         topic = self._topics.get(run.thread_key)
         if topic is not None:
-            topic.attach(emitter)
-            # Only what the database had before this claim may come before it.
-            self._catching_up.mark_ends(run.thread_key)
+            # Only what the database had before this claim may come before it; a thread made for the run has nothing.
+            alone = run.temporary and run.epoch == 1
+            topic.attach(emitter, hold=not (alone and topic.born.is_set()))
+            if not alone:
+                self._catching_up.mark_ends(run.thread_key)
         options = run.options
         if topic is not None or run.watched or options.live or options.resumable or options.protocol == "v3":
             emitter.turn_on()
@@ -108,14 +110,24 @@ class EventHub:
     # who listens
 
     def follow_run(
-        self, thread: bytes, run_id: UUID, *, after: int | None, fresh: bool = False, watch: bool = True
+        self,
+        thread: bytes,
+        run_id: UUID,
+        *,
+        after: int | None,
+        fresh: bool = False,
+        alone: bool = False,
+        watch: bool = True,
     ) -> Follower:
         """Listen to one run from behind a position, `None` from now on; its end comes last, however long ago it was.
 
-        `fresh`: it is known that the run had not ended a moment ago. `watch`: false when it is sure to say what it does,
+        `fresh`: it is known that the run had not ended a moment ago. `alone`: it is new and the only one that its
+        thread will ever have. `watch`: false when it is sure to say what it does,
         whoever listens.
         """
         follower = self._follow(thread, run_id, after=after, fresh=fresh, watch=watch)
+        if alone:
+            self._topics[thread].born_empty()
         self._spoke(self._topics[thread], run_id)
         return follower
 

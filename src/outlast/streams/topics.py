@@ -60,9 +60,11 @@ class Topic:
 
     # what arrives
 
-    def attach(self, emitter: ThreadEmitter) -> None:
-        """Listen to a run of this process, behind what the database has."""
+    def attach(self, emitter: ThreadEmitter, *, hold: bool = True) -> None:
+        """Listen to a run of this process; `hold` what it says until a reading has brought what came before."""
         self._emitter = emitter
+        if not hold:
+            return
         self.holds += 1
         if self._held is None:
             self._held = []
@@ -76,6 +78,12 @@ class Topic:
         self._take(record)
         self.trim()
         self.wake()
+
+    def born_empty(self) -> None:
+        """Begin at the beginning: the thread is as new as its only run. Nothing has to be read for that."""
+        if not self.born.is_set():
+            self.born.set()
+            self._release(self.holds)
 
     def birth(self, birth: Birth, holds: int) -> None:
         """Begin at the last position that the database had."""

@@ -113,7 +113,12 @@ async def _started(
     run = await start_run(request, body, thread_id=thread_id, live=True, key=key)
     # With a key it may be an older run; else whatever it says is still to come, and it is sure to say it.
     follower = runtime.hub.follow_run(
-        thread_key(run.thread_id), run.run_id, after=0, fresh=key is None, watch=key is not None
+        thread_key(run.thread_id),
+        run.run_id,
+        after=0,
+        fresh=key is None,
+        alone=key is None and run.temporary,
+        watch=key is not None,
     )
     frames = RunFrames(run.run_id, body.modes, namespaces=None if namespaces is None else frozenset(namespaces))
     first = frames.begin(pos=0) + await _feedback(request, runtime, run, body)
