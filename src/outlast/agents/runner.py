@@ -20,6 +20,7 @@ from outlast.agents import calling
 from outlast.agents.calling import run_config
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.chunks import Part
+from outlast.agents.first_step import after_input
 from outlast.agents.recording import Recorder
 from outlast.agents.registry import Agent
 from outlast.domain.outcome import Drained, Failed, Outcome, Succeeded, Waiting
@@ -93,7 +94,7 @@ async def execute(
 
 
 def _equipped(agent: Agent, saver: Checkpointer, store: BaseStore | None) -> Any:
-    graph: Any = copy(agent.graph)
+    graph: Any = after_input(copy(agent.graph), saver.accepted.settled)
     graph.checkpointer = saver
     # A store of the author's own stays; one in memory would forget with this process what other workers never saw.
     if store is not None and (graph.store is None or isinstance(graph.store, InMemoryStore)):

@@ -91,9 +91,9 @@ class EventHub:
         topic = self._topics.get(run.thread_key)
         if topic is not None:
             # Only what the database had before this claim may come before it; a thread made for the run has nothing.
-            alone = run.temporary and run.epoch == 1
-            topic.attach(emitter, hold=not (alone and topic.born.is_set()))
-            if not alone:
+            hold = not (run.temporary and run.epoch == 1 and topic.born.is_set())
+            topic.attach(emitter, hold=hold)
+            if hold:
                 self._catching_up.mark_ends(run.thread_key)
         options = run.options
         if topic is not None or run.watched or options.live or options.resumable or options.protocol == "v3":

@@ -293,7 +293,8 @@ class Checkpointer(SyncBridge):
             parent=parent, fork=_is_fork(address, metadata), fence=self._fence,
         )  # fmt: skip
         try:
-            await self._writer.submit(row)
+            with self.accepted.storing():
+                await self._writer.submit(row)
         except Refused:
             self._known.forget((key, ns))
             raise ThreadConflict(
