@@ -414,3 +414,16 @@ async def test_listeners_come_and_go_between_two_processes(
 
     for found in await asyncio.gather(*listeners):
         assert found == list(range(300))
+
+
+async def test_a_worker_may_be_faster_than_who_started_its_run(worker: Process, listening: Process) -> None:
+    speaker = await worker.begin("t")
+    speaker.say(3)
+    await stored(worker, 4)
+    follower = listening.hub.follow_run(key("t"), speaker.run.id, after=0, fresh=True, alone=True, watch=False)
+    assert numbers(await heard(follower, said(3))) == [0, 1, 2]
+    again = listening.hub.follow_run(key("t"), speaker.run.id, after=0, fresh=True, alone=True, watch=False)
+    speaker.say(2)
+    await speaker.end()
+
+    assert numbers(await heard(again)) == [0, 1, 2, 3, 4]

@@ -33,6 +33,7 @@ _SMALLEST_RING_BYTES: Final = 16 * 1024
 # Of all rings together, as long as none is below the smallest.
 _RINGS_BYTES: Final = 24 * 1024 * 1024
 _BIRTH_SECONDS: Final = 5.0
+_FAST_SECONDS: Final = 0.03
 # Runs that were settled before anybody knew to which thread they belong.
 _REMEMBERED_RUNS: Final = 2048
 
@@ -125,15 +126,13 @@ class EventHub:
         thread will ever have. `watch`: false when it is sure to say what it does,
         whoever listens.
         """
-        follower = self._follow(thread, run_id, after=after, fresh=fresh, watch=watch)
-        if alone:
-            self._topics[thread].born_empty()
+        follower = self._follow(thread, run_id, after=after, fresh=fresh, watch=watch, alone=alone)
         self._spoke(self._topics[thread], run_id)
         return follower
 
     def follow_thread(self, thread: bytes, *, after: int | None) -> Follower:
         """Listen to all runs of a thread, which need not exist yet, from behind a position, `None` from now on."""
-        return self._follow(thread, None, after=after, fresh=False, watch=True)
+        return self._follow(thread, None, after=after, fresh=False, watch=True, alone=False)
 
     async def head(self, thread: bytes) -> int:
         """Return the last position of a thread: behind it lies what happens from now on."""
@@ -186,20 +185,30 @@ class EventHub:
 
     # inside
 
-    def _follow(self, thread: bytes, run_id: UUID | None, *, after: int | None, fresh: bool, watch: bool) -> Follower:
-        topic = self._topics.get(thread)
-        if topic is None:
-            topic = self._topics[thread] = Topic(thread, on_run=self._spoke, ring_bytes=self._ring_bytes)
-            if (emitter := self._emitters.get(thread)) is not None:
-                topic.attach(emitter)
-                emitter.turn_on()
-            self._catching_up.mark(thread)
-            if self.closed:
-                # Nobody waits for what does not come any more.
-                topic.born.set()
+    def _follow(
+        self, thread: bytes, run_id: UUID | None, *, after: int | None, fresh: bool, watch: bool, alone: bool
+    ) -> Follower:
+        topic = self._topics.get(thread) or self._new_topic(thread, alone=alone)
         follower = Follower(self, topic, run_id=run_id, after=after, fresh=fresh, watch=watch)
         topic.followers.add(follower)
         return follower
+
+    def _new_topic(self, thread: bytes, *, alone: bool) -> Topic:
+        topic = self._topics[thread] = Topic(thread, on_run=self._spoke, ring_bytes=self._ring_bytes)
+        emitter = self._emitters.get(thread)
+        if emitter is not None:
+            topic.attach(emitter)
+            emitter.turn_on()
+        if alone and emitter is None:
+            topic.born_empty()
+            # A very fast worker may have written before anybody listened; that is not worth the time of all others.
+            asyncio.get_running_loop().call_later(_FAST_SECONDS, self._catching_up.mark, thread)
+        else:
+            self._catching_up.mark(thread)
+        if self.closed:
+            # Nobody waits for what does not come any more.
+            topic.born.set()
+        return topic
 
     def _ring_bytes(self) -> int:
         return max(_SMALLEST_RING_BYTES, min(_RING_BYTES, _RINGS_BYTES // max(1, len(self._topics))))

@@ -81,10 +81,8 @@ class Topic:
 
     def born_empty(self) -> None:
         """Begin at the beginning, without a reading: the thread is as new as its only run."""
-        if not self.born.is_set():
-            self.born.set()
-            if self._emitter is None:
-                self._release(self.holds)
+        self.born.set()
+        self._release(self.holds)
 
     def birth(self, birth: Birth, holds: int) -> None:
         """Begin at the last position that the database had."""
