@@ -94,8 +94,10 @@ async def test_a_client_that_does_not_read_holds_nobody_up(server: Server, threa
         after_seconds=0.5,
     )  # fmt: skip
     path = f"/threads/{thread_id}/runs/{run['run_id']}/stream"
-    with socket.create_connection((host, int(port))) as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket() as stalled:
+        # Before it connects, and more than one segment of the loopback device: below that a window opens by timer only.
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
+        stalled.connect((host, int(port)))
         stalled.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nlast-event-id: -1\r\n\r\n".encode())
         others = await asyncio.gather(
             *(parts_of(server.sdk.runs.join_stream(thread_id, run["run_id"], last_event_id="-1")) for _ in range(3))
@@ -109,10 +111,10 @@ async def test_a_client_that_does_not_read_holds_nobody_up(server: Server, threa
 
 
 def _read_all(stalled: socket.socket) -> bytes:
-    received = b""
+    received = bytearray()
     stalled.settimeout(20)
     while not received.endswith(b"0\r\n\r\n"):
         piece = stalled.recv(1 << 20)
         assert piece, "cut off"
         received += piece
-    return received
+    return bytes(received)

@@ -90,6 +90,9 @@ class CatchUp:
         for topic in topics:
             ends = {run_id: ended[run_id] for run_id in asked[topic.thread] if run_id in ended}
             found = news.get(topic.thread)
+            if not topics[topic] and topic.needs_ends(found):
+                self.mark_ends(topic.thread)
+                continue
             topic.arrived(found, ends, holds[topic.thread])
             if found is not None and found.more:
                 self._marked[topic.thread] = topics[topic] or self._marked.get(topic.thread, False)

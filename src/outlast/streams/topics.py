@@ -93,6 +93,11 @@ class Topic:
         self._release(holds)
         self.wake()
 
+    def needs_ends(self, news: News | None) -> bool:
+        """Whether these records have to wait for the end of a run before them, which nobody has looked for yet."""
+        speakers = {record.run_id for record in news.records} if news is not None else set[UUID | None]()
+        return len(speakers) > 1 or bool(speakers and not self._open.keys() <= speakers)
+
     def arrived(self, news: News | None, asked: Mapping[UUID, Ended], holds: int) -> None:
         """Take what the database had behind `cursor`, in the order of the line; then what was held back meanwhile."""
         news = news or News()

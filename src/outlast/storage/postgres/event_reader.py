@@ -81,36 +81,26 @@ class EventReader:
 
         Whatever has ended in this answer said nothing that is not in it, or in a later page of it.
         """
-        threads = _uuids(cursors)
-        wanted = _record_parameters(threads, list(cursors.values()), [None] * len(threads))
+        wanted = _record_parameters(cursors, [None] * len(cursors))
         if not since and not runs:
             async with self._connection() as connection:
-                return _by_thread(cursors, [], await _rows(connection, _SQL.records, wanted)), {}
-        ends = {"threads": _uuids(since), "since": list(since.values()), "limit": _MOST_ENDS}
-        async with self._connection() as connection, connection.pipeline():
-            by_thread = await connection.execute(_SQL.ends_of_threads, ends)
-            by_run = await connection.execute(_SQL.ends_of_runs, {"runs": list(runs)})
-            records = await connection.execute(_SQL.records, wanted)
-            ended = [_ended(row) for row in await by_thread.fetchall()]
-            asked = [_ended(row) for row in await by_run.fetchall()]
-            rows = await records.fetchall()
-        return _by_thread(cursors, ended, rows), {item.end.run_id: item for item in asked}
+                return _by_thread(cursors, _records(await _rows(connection, _SQL.records, wanted)), []), {}
+        async with self._connection() as connection:
+            rows = await _rows(connection, _SQL.news, {**wanted, **_end_parameters(since), "asked": list(runs)})
+        said, ended, asked = _split(rows)
+        return _by_thread(cursors, said, ended), {item.end.run_id: item for item in asked}
 
     async def page(self, thread: bytes, after: int, *, run_id: UUID | None = None) -> News:
         """Return what is kept behind a position, of one run or of the whole thread with its ends."""
-        threads = _uuids([thread])
-        parameters = _record_parameters(threads, [after], [run_id])
+        wanted = _record_parameters({thread: after}, [run_id])
         if run_id is not None:
             async with self._connection() as connection:
-                rows = await _rows(connection, _SQL.records, parameters)
-            return _news(rows, [])
-        ends = {"threads": threads, "since": [moment_of(after)], "limit": _MOST_ENDS}
-        async with self._connection() as connection, connection.pipeline():
-            by_thread = await connection.execute(_SQL.ends_of_threads, ends)
-            records = await connection.execute(_SQL.records, parameters)
-            ended = [_ended(row) for row in await by_thread.fetchall()]
-            rows = await records.fetchall()
-        return _news(rows, [item for item in ended if not item.placed or item.end.pos > after])
+                return _news(_records(await _rows(connection, _SQL.records, wanted)), [])
+        async with self._connection() as connection:
+            ends = _end_parameters({thread: moment_of(after)})
+            rows = await _rows(connection, _SQL.news, {**wanted, **ends, "asked": []})
+        said, ended, _ = _split(rows)
+        return _news(said, [item for item in ended if not item.placed or item.end.pos > after])
 
     async def head(self, thread: bytes) -> int:
         """Return the last position of a thread; 0 when it has none."""
@@ -157,27 +147,48 @@ def _uuids(threads: Iterable[bytes]) -> list[UUID]:
     return [UUID(bytes=thread) for thread in threads]
 
 
-def _record_parameters(threads: list[UUID], after: list[int], runs: Sequence[UUID | None]) -> dict[str, Any]:
-    return {"threads": threads, "after": after, "runs": list(runs), "limit": _PAGE_RECORDS, "bytes": _PAGE_BYTES}
+def _record_parameters(cursors: Mapping[bytes, int], runs: Sequence[UUID | None]) -> dict[str, Any]:
+    return {
+        "threads": _uuids(cursors),
+        "after": list(cursors.values()),
+        "runs": list(runs),
+        "limit": _PAGE_RECORDS,
+        "bytes": _PAGE_BYTES,
+    }
 
 
-def _by_thread(threads: Iterable[bytes], ended: list[Ended], rows: list[tuple[Any, ...]]) -> dict[bytes, News]:
-    grouped: dict[bytes, tuple[list[Any], list[Ended]]] = {}
-    for row in rows:
-        grouped.setdefault(row[0].bytes, ([], []))[0].append(row)
+def _end_parameters(since: Mapping[bytes, datetime]) -> dict[str, Any]:
+    return {"ended_threads": _uuids(since), "since": list(since.values()), "most_ends": _MOST_ENDS}
+
+
+def _records(rows: Iterable[tuple[Any, ...]]) -> list[Record]:
+    return [Record(thread.bytes, pos, run_id, mode, ns, data) for thread, run_id, pos, mode, ns, data, *_ in rows]
+
+
+def _split(rows: list[tuple[Any, ...]]) -> tuple[list[Record], list[Ended], list[Ended]]:
+    """Return records, in order, the ends of threads, and those of runs that were asked for."""
+    said = sorted(_records(row for row in rows if row[2] is not None), key=lambda record: record.pos)
+    ended = [(row[15], _ended(row)) for row in rows if row[2] is None]
+    return said, [item for asked, item in ended if not asked], [item for asked, item in ended if asked]
+
+
+def _by_thread(threads: Iterable[bytes], said: list[Record], ended: list[Ended]) -> dict[bytes, News]:
+    grouped: dict[bytes, tuple[list[Record], list[Ended]]] = {}
+    for record in said:
+        grouped.setdefault(record.thread, ([], []))[0].append(record)
     for item in ended:
         grouped.setdefault(item.end.thread, ([], []))[1].append(item)
     return {thread: _news(*grouped[thread]) for thread in threads if thread in grouped}
 
 
-def _news(rows: list[tuple[Any, ...]], ends: list[Ended]) -> News:
-    records = [Record(row[0].bytes, *row[1:]) for row in rows]
+def _news(records: list[Record], ends: list[Ended]) -> News:
     size = sum(len(record.data) for record in records)
     return News(records, ends, more=len(records) >= _PAGE_RECORDS or size >= _PAGE_BYTES)
 
 
 def _ended(row: tuple[Any, ...]) -> Ended:
-    thread, run_id, status, agent, claimed_at, ended_at, last_pos, code, message, interrupts, options = row
+    thread, run_id, *_ = row
+    status, agent, claimed_at, ended_at, last_pos, code, message, interrupts, options = row[6:15]
     if status is None:
         gone = RunEnd(thread=b"", pos=0, run_id=run_id, status=RunStatus.CANCELLED, deleted=True)
         return Ended(gone, ended_at=None, placed=False)

@@ -1,5 +1,4 @@
--- What runs say while they run. Readers ask for ends first and for records second: a run's owner writes its last record
--- before it settles, so whoever sees the end then sees every record.
+-- What runs say while they run. A run's owner writes its last record before it settles.
 
 -- name: append
 -- Under the fence of each run, as every write of a run. FOR SHARE: whoever raises an epoch waits for this statement, or
@@ -67,32 +66,10 @@ SELECT c.thread_key,
        ) AS ended
 FROM unnest(%(threads)s::uuid[]) AS c (thread_key);
 
--- name: ends_of_threads
--- Runs that ended since a time, oldest first. Of the far past nothing is told: no record of it is kept either.
-SELECT r.thread_key, r.id, r.status, r.agent, r.claimed_at, r.ended_at, d.last_pos, d.error_code, d.error_message,
-       d.interrupts, d.options
-FROM unnest(%(threads)s::uuid[], %(since)s::timestamptz[]) AS c (thread_key, since)
-CROSS JOIN LATERAL (
-    SELECT * FROM runs
-    WHERE thread_key = c.thread_key AND ended_at >= greatest(c.since, clock_timestamp() - interval '1 hour')
-    ORDER BY ended_at
-    LIMIT %(limit)s
-) r
-JOIN run_details d ON d.run_id = r.id;
-
--- name: ends_of_runs
--- Which of these runs have nothing more to say: ended, waiting for a person, or gone.
-SELECT r.thread_key, u.id, r.status, r.agent, r.claimed_at, r.ended_at, d.last_pos, d.error_code, d.error_message,
-       d.interrupts, d.options
-FROM unnest(%(runs)s::uuid[]) AS u (id)
-LEFT JOIN runs r ON r.id = u.id
-LEFT JOIN run_details d ON d.run_id = r.id
-WHERE r.id IS NULL OR r.status NOT IN ('blocked', 'queued', 'running');
-
 -- name: records
 -- What follows a position, for many threads at once; for each at most `limit` records, and no more than one behind
 -- `bytes`. octet_length reads nothing out of line.
-SELECT c.thread_key, e.pos, e.run_id, e.mode, e.ns, e.data
+SELECT c.thread_key, e.run_id, e.pos, e.mode, e.ns, e.data
 FROM unnest(%(threads)s::uuid[], %(after)s::bigint[], %(runs)s::uuid[]) AS c (thread_key, after, run_id)
 CROSS JOIN LATERAL (
     SELECT * FROM (
@@ -107,6 +84,47 @@ CROSS JOIN LATERAL (
     WHERE before < %(bytes)s
 ) e
 ORDER BY c.thread_key, e.pos;
+
+-- name: news
+-- Records as above; runs that ended since a time, oldest first; and which of some runs have nothing more to say: ended,
+-- waiting for a person, or gone. One statement, since it has to be one moment: whoever sees an end then sees all that the
+-- run said, and whoever sees the next run speak sees the end of the one before. Of the far past nothing is told: no
+-- record of it is kept either.
+SELECT c.thread_key, e.run_id, e.pos, e.mode, e.ns, e.data,
+       NULL AS status, NULL AS agent, NULL::timestamptz AS claimed_at, NULL::timestamptz AS ended_at,
+       NULL::bigint AS last_pos, NULL AS error_code, NULL AS error_message, NULL::jsonb AS interrupts,
+       NULL::bytea AS options, false AS asked
+FROM unnest(%(threads)s::uuid[], %(after)s::bigint[], %(runs)s::uuid[]) AS c (thread_key, after, run_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM (
+        SELECT n.*, sum(octet_length(n.data)) OVER (ORDER BY n.pos) - octet_length(n.data) AS before
+        FROM (
+            SELECT pos, run_id, mode, ns, data FROM run_events
+            WHERE thread_key = c.thread_key AND pos > c.after AND (c.run_id IS NULL OR run_id = c.run_id)
+            ORDER BY pos
+            LIMIT %(limit)s
+        ) n
+    ) counted
+    WHERE before < %(bytes)s
+) e
+UNION ALL
+SELECT r.thread_key, r.id, NULL, NULL, NULL, NULL, r.status, r.agent, r.claimed_at, r.ended_at, d.last_pos,
+       d.error_code, d.error_message, d.interrupts, d.options, false
+FROM unnest(%(ended_threads)s::uuid[], %(since)s::timestamptz[]) AS c (thread_key, since)
+CROSS JOIN LATERAL (
+    SELECT * FROM runs
+    WHERE thread_key = c.thread_key AND ended_at >= greatest(c.since, clock_timestamp() - interval '1 hour')
+    ORDER BY ended_at
+    LIMIT %(most_ends)s
+) r
+JOIN run_details d ON d.run_id = r.id
+UNION ALL
+SELECT r.thread_key, u.id, NULL, NULL, NULL, NULL, r.status, r.agent, r.claimed_at, r.ended_at, d.last_pos,
+       d.error_code, d.error_message, d.interrupts, d.options, true
+FROM unnest(%(asked)s::uuid[]) AS u (id)
+LEFT JOIN runs r ON r.id = u.id
+LEFT JOIN run_details d ON d.run_id = r.id
+WHERE r.id IS NULL OR r.status NOT IN ('blocked', 'queued', 'running');
 
 -- name: checkpoint_record
 -- Where a run streamed a checkpoint, which says its own id first of all in `config`.
