@@ -45,7 +45,7 @@ def test_what_the_sdk_sends_passes(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"stream_modes": ("values", "valeus")}, "stream_mode"),
+        ({"stream_modes": ("values", "nonsense")}, "stream_mode"),
         ({"command": {"resum": 1}}, "command"),
         ({"command": {"resume": DEEP}}, "command.resume"),
         ({"command": {"update": "x" * 2000}}, "command.update"),
