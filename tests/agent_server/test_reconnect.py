@@ -10,6 +10,7 @@ import pytest
 from agent_server_api import Opens, Server, parts_of, served, serving, some_id
 from agent_server_gates import has_arrived, open_door
 from langgraph_sdk import get_client
+from langgraph_sdk.schema import Run
 
 from outlast.testing.postgres import Databases
 from waiting import until
@@ -122,6 +123,12 @@ async def test_a_position_that_is_none_means_from_now_on(servers: list[Server], 
     assert (response.status_code, events) == (200, ["metadata", "end"])
 
 
+async def is_heard(server: Server, run: Run) -> bool:
+    statement = "SELECT 1 FROM run_events WHERE run_id = %s"
+    async with server.runtime.pool.connection() as connection:
+        return await (await connection.execute(statement, [run["run_id"]])).fetchone() is not None
+
+
 async def test_joining_without_a_position_is_from_now_on(servers: list[Server]) -> None:
     thread, door = await servers[0].sdk.threads.create(), some_id()
     # Nobody streams it when it is made.
@@ -129,6 +136,8 @@ async def test_joining_without_a_position_is_from_now_on(servers: list[Server]) 
     await until(lambda: has_arrived(door))
     joined = servers[1].sdk.runs.join_stream(thread["thread_id"], run["run_id"])
     first = await anext(joined)
+    # Its worker has heard that somebody listens.
+    await until(lambda: is_heard(servers[0], run))
     open_door(door)
     rest = await parts_of(joined)
 

@@ -127,12 +127,14 @@ KILLED_AT: dict[str, tuple[Trouble, int]] = {
 CLIENTS = {"run.enqueue.before_commit", "run.enqueued", "run.cancel.requested"}
 # Points that no run of the mix comes to; each has a test of its own below.
 APART = {"run.rolled_back.before_commit"}
-# Tested beside what they belong to: crons in tests/agent_server/test_crons.py.
-ELSEWHERE = {"cron.before_commit", "cron.ticked", "cron.skipped"}
+# Killed there beside what they belong to, in tests/agent_server/test_crons.py.
+CRONS = {"cron.before_commit", "cron.ticked", "cron.skipped"}
+# Not on the path of a run: what they are about is tested, a kill there is not.
+BESIDE = {"stream.before_append", "stream.dropped", "webhook.delivered", "webhook.failed", "upkeep.deleted"}
 
 
 def test_every_point_has_a_test() -> None:
-    assert KILLED_AT.keys() | CLIENTS | APART | ELSEWHERE == POINTS.keys()
+    assert KILLED_AT.keys() | CLIENTS | APART | CRONS | BESIDE == POINTS.keys()
 
 
 async def _all_end(runs: Runs, asked: list[Asked]) -> None:

@@ -115,17 +115,19 @@ class ProtocolStreams:
 
     async def _start(self, key: bytes) -> tuple[int, list[RunEnd]]:
         """Return the position to begin behind, and an end that the line of the thread does not hold any more."""
+        # Before the rest: what is said between the two belongs to a run that is to be shown.
+        head = await self._hub.head(key)
         standing = await self.store.standing(key)
         floor = max(standing.floor, self._floors.get(key, 0))
         asks = standing.status in _ASKS
         if standing.run_id is None or (standing.past and not asks):
-            return max(floor, await self._hub.head(key)), []
+            return max(floor, head), []
         if standing.first_pos is not None:
             return max(floor, standing.first_pos - 1), []
         # It said nothing, or nothing is kept of it but its row.
         _, ended = await self._hub.reader.news({}, {}, [standing.run_id])
         if standing.run_id not in ended:
-            return max(floor, await self._hub.head(key)), []
+            return max(floor, head), []
         end = ended[standing.run_id].end
         return max(floor, end.pos), [end] if end.pos > floor else []
 
