@@ -197,7 +197,7 @@ async def test_what_a_cron_of_a_thread_cannot_have_is_refused(client: Any, serve
     assert refused.value.code == "not_supported"
 
 
-@pytest.mark.parametrize("assistant", ["no_such_graph", some_id()])
+@pytest.mark.parametrize("assistant", ["no_such_graph", "00000000-0000-7000-8000-000000000000"])
 async def test_an_unknown_assistant_is_not_found(client: Any, assistant: str) -> None:
     with pytest.raises(NotFoundError):
         await client.crons.create(assistant, schedule=NEVER)

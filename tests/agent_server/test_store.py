@@ -110,7 +110,7 @@ async def people(server: Server) -> str:
     return namespace
 
 
-@pytest.mark.parametrize(("condition", "expected"), FILTERS, ids=str)
+@pytest.mark.parametrize(("condition", "expected"), FILTERS, ids=[str(condition) for condition, _ in FILTERS])
 async def test_a_filter_compares_by_type_and_value(
     server: Server, people: str, condition: dict[str, Any], expected: set[str]
 ) -> None:
