@@ -29,7 +29,7 @@ demo: setup ## Run the demonstration
 
 .PHONY: test
 test: setup ## Run the tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses 2 --dist loadscope $(ARGS)
 
 .PHONY: check
 check: setup ## Check formatting, lint, types, layers and spelling
@@ -47,6 +47,10 @@ format: setup ## Format, and fix what can be fixed by itself
 torture: setup ## Kill, pause and cut off workers for as long as ARGS says
 	@$(PY) tests/torture/main.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz the API against its own description (ARGS="--examples 200")
+	@$(PY) tests/agent_server/fuzzing.py $(ARGS)
+
 .PHONY: bench-checkpoint
 bench-checkpoint: setup-bench ## Measure writing and reading checkpoints
 	@$(PY) benchmarks/checkpoint.py $(ARGS)
@@ -62,6 +66,10 @@ bench-runs: setup-bench ## Measure runs per second from end to end
 .PHONY: bench-recovery
 bench-recovery: setup-bench ## Measure the time from a worker's death to its runs going on
 	@$(PY) benchmarks/recovery.py $(ARGS)
+
+.PHONY: bench-stream
+bench-stream: setup-bench ## Measure streams: many clients that come and go, and the time to the first event
+	@$(PY) benchmarks/stream.py $(ARGS)
 
 .PHONY: docs
 docs: setup ## Write the generated parts of the documentation anew

@@ -1,9 +1,10 @@
 """Runs end to end through HTTP: start on a new thread, wait for the end.
 
-An API process, one worker process, the embedded PostgreSQL (or DATABASE_URL) and this load generator share the machine.
+An API process, worker processes, the embedded PostgreSQL (or DATABASE_URL) and this load generator share the machine.
 A run is ten steps, each committed before the next (durability "sync"), on a thread of its own, created by the start.
+With --sdk the same runs go through LangGraph's SDK, as stateless runs that are waited for; its own work counts.
 
-    python benchmarks/runs.py [--clients 1 16 64] [--seconds 10] [--assert]
+    python benchmarks/runs.py [--sdk] [--workers 1] [--clients 1 16 64] [--seconds 10] [--assert]
 """
 
 import argparse
@@ -14,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
+from langgraph_sdk import get_client
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -41,14 +44,18 @@ def main() -> int:
         port = _free_port()
         environment = {**os.environ, "DATABASE_URL": url}
         _run(["db", "migrate"], environment)
-        for command in (["serve", "--port", str(port)], ["worker", "--concurrency", "64"]):
+        workers = [["worker", "--concurrency", "64"]] * arguments.workers
+        for command in (["serve", "--port", str(port)], *workers):
             stack.callback(_stop, _start(command, environment))
-        rows = uvloop.run(_measure(port, arguments.clients, arguments.seconds))
-    return _report(rows, check=arguments.check)
+        load = _load_through_sdk if arguments.sdk else _load
+        rows = uvloop.run(_measure(port, load, arguments.clients, arguments.seconds))
+    return _report(rows, title=f"10-step runs through {'the SDK' if arguments.sdk else 'HTTP'}", check=arguments.check)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sdk", action="store_true", help="through langgraph_sdk")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=10.0, help="per number of clients")
     parser.add_argument("--assert", dest="check", action="store_true", help="fail when a target is missed")
@@ -79,16 +86,21 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-async def _measure(port: int, clients: list[int], seconds: float) -> list[tuple[int, int, float, list[float]]]:
+Load = Callable[[int, int, float], Awaitable[list[float]]]
+
+
+async def _measure(
+    port: int, load: Load, clients: list[int], seconds: float
+) -> list[tuple[int, int, float, list[float]]]:
     await _until_healthy(port)
     rows: list[tuple[int, int, float, list[float]]] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("runs", total=len(clients))
-        await _load(port, 8, 2.0)
+        await load(port, 8, 2.0)
         for count in clients:
             progress.update(task, description=f"{count} clients")
             started = time.perf_counter()
-            latencies = await _load(port, count, seconds)
+            latencies = await load(port, count, seconds)
             rows.append((count, len(latencies), time.perf_counter() - started, sorted(latencies)))
             progress.advance(task)
     return rows
@@ -125,8 +137,24 @@ async def _load(port: int, clients: int, seconds: float) -> list[float]:
     return latencies
 
 
-def _report(rows: list[tuple[int, int, float, list[float]]], *, check: bool) -> int:
-    table = Table("clients", "runs", "runs/s", "steps/s", "p50 ms", "p95 ms", title="10-step runs through HTTP")
+async def _load_through_sdk(port: int, clients: int, seconds: float) -> list[float]:
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def one() -> None:
+        async with get_client(url=f"http://127.0.0.1:{port}", api_key=None) as client:
+            while (started := time.perf_counter()) < end:
+                values = await client.runs.wait(None, BODY["agent"], input=BODY["input"])
+                assert isinstance(values, dict), values
+                assert "__error__" not in values, values
+                latencies.append((time.perf_counter() - started) * 1000)
+
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return latencies
+
+
+def _report(rows: list[tuple[int, int, float, list[float]]], *, title: str, check: bool) -> int:
+    table = Table("clients", "runs", "runs/s", "steps/s", "p50 ms", "p95 ms", title=title)
     missed: list[str] = []
     for clients, runs, elapsed, latencies in rows:
         p50, p95 = latencies[runs // 2], latencies[int(runs * 0.95)]

@@ -5,12 +5,20 @@
     │   ├── AgentLoadError      a graph named in langgraph.json or outlast.toml cannot be loaded
     │   └── DatabaseSetupError  no usable PostgreSQL, or its schema is not the one this version needs
     ├── InvalidInput            a request's field is wrong; nothing was stored
+    │   └── NotSupported        a known field asks for what this server does not do
+    ├── Unauthenticated         the project's auth does not know the caller
+    ├── Forbidden               the project's auth does not allow this to the caller
     ├── NotFound                no such run, thread or agent
     ├── Conflict                the thing exists but is not in a state that allows this
     │   ├── ThreadConflict      two writers on one thread; the later one was refused
-    │   └── ThreadQuarantined   the thread's state cannot be restored; a person has to look
+    │   ├── ThreadQuarantined   the thread's state cannot be restored; a person has to look
+    │   ├── ThreadBusy          a run of the thread has still to run
+    │   ├── NothingToResume     the thread does not ask what was answered
+    │   ├── AlreadyAnswered     another run has the answer to the same question
+    │   └── RunEnded            there is nothing left to cancel
     ├── LeaseLost               another worker owns the run now; stop and discard
     ├── DatabaseUnavailable     PostgreSQL does not answer; nothing was lost, try again
+    ├── EmbeddingFailed         the project's embedding raised; nothing was stored or searched
     └── StateError              a value of the graph's state
         ├── StateNotSerializable  cannot be stored
         ├── StateTooLarge         is larger than the cap
@@ -20,7 +28,8 @@
 request can succeed later without anyone changing anything.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class OutlastError(Exception):
@@ -58,21 +67,46 @@ class InvalidInput(OutlastError):
         self.field = field
 
 
+class Unauthenticated(OutlastError):
+    """The project's auth does not know who is calling."""
+
+    code = "unauthenticated"
+
+    def __init__(self, message: str = "who is calling could not be established; send valid credentials") -> None:
+        super().__init__(message)
+
+
+class Forbidden(OutlastError):
+    """The project's auth does not allow this to whoever is calling."""
+
+    code = "forbidden"
+
+
+class NotSupported(InvalidInput):
+    """A known field asks for what this server does not do; nothing was stored."""
+
+    code = "not_supported"
+
+
 class NotFound(OutlastError):
     """There is no such run, thread or agent."""
 
     code = "not_found"
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"there is no {kind} {name!r}")
+    def __init__(self, kind: str, name: str, *, hint: str = "") -> None:
+        super().__init__(f"there is no {kind} {name!r}{hint}")
         self.kind = kind
         self.name = name
 
 
 class Conflict(OutlastError):
-    """The thing exists but is not in a state that allows this."""
+    """The thing exists but is not in a state that allows this; `details` say which one it is in, for programs."""
 
     code = "conflict"
+
+    def __init__(self, message: str, *, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details: Mapping[str, Any] = details or {}
 
 
 class ThreadConflict(Conflict):
@@ -103,6 +137,63 @@ class ThreadQuarantined(Conflict):
         self.reason = reason
 
 
+class ThreadBusy(Conflict):
+    """A run of the thread has still to run, and this was to happen only if none has."""
+
+    code = "thread_busy"
+
+    def __init__(self, *, run_id: str, status: str) -> None:
+        super().__init__(
+            "Thread is already running a task. Wait for it to finish or choose a different multitask strategy. "
+            f"Run {run_id} is {status}.",
+            details={"thread_status": "busy", "run_id": run_id, "run_status": status},
+        )
+
+
+class NothingToResume(Conflict):
+    """The thread does not ask what was answered."""
+
+    code = "nothing_to_resume"
+
+    def __init__(
+        self, *, status: str, interrupts: Sequence[str], run_id: str | None = None, unknown: str | None = None
+    ) -> None:
+        if unknown is not None:
+            message = f"question {unknown} is not open on this thread"
+        elif run_id is not None:
+            message = f"the thread is busy with run {run_id}; it asks nothing until that run has ended"
+        else:
+            message = f"the thread is {status}; it asks nothing"
+        details = {"thread_status": status, "run_id": run_id, "interrupts": list(interrupts)}
+        super().__init__(message, details=details)
+
+
+class AlreadyAnswered(Conflict):
+    """Another run has the answer to the same question."""
+
+    code = "already_answered"
+
+    def __init__(self, *, run_id: str, status: str, interrupts: Sequence[str]) -> None:
+        super().__init__(
+            f"the question was answered already; run {run_id} goes on with the answer",
+            details={
+                "thread_status": "busy", "run_id": run_id, "run_status": status, "interrupts": list(interrupts)
+            },
+        )  # fmt: skip
+
+
+class RunEnded(Conflict):
+    """The run has ended already; there is nothing left to cancel."""
+
+    code = "run_ended"
+
+    def __init__(self, *, run_id: str, status: str) -> None:
+        super().__init__(
+            f"run {run_id} has ended already ({status}); there is nothing to cancel",
+            details={"run_id": run_id, "run_status": status},
+        )
+
+
 class LeaseLost(OutlastError):
     """Another worker owns the run now: stop and discard. Nothing of this write was stored."""
 
@@ -119,6 +210,16 @@ class DatabaseUnavailable(OutlastError):
 
     code = "database_unavailable"
     retryable = True
+
+
+class EmbeddingFailed(OutlastError):
+    """The embedding of `store.index` raised, so nothing was stored or searched; what it raised is in the log."""
+
+    code = "embedding_failed"
+    retryable = True
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"the store's embedding failed with {kind}; try again, or look into the server's log")
 
 
 class StateError(OutlastError):

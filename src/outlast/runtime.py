@@ -3,25 +3,46 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from random import SystemRandom
 
 from outlast.admission.gate import Gate
 from outlast.admission.payload import PayloadLimits
+from outlast.agents.checkpoints import erasing
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.agents.registry import Project, Registry
+from outlast.agents.store.postgres_store import PostgresStore
+from outlast.crons.scheduler import Scheduler
+from outlast.domain.webhook import WebhookPolicy
 from outlast.errors import DatabaseSetupError
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.recovery.service import Recovery
-from outlast.settings import DatabaseSettings, Settings
+from outlast.recovery.upkeep import Sweeps, Upkeep
+from outlast.settings import DatabaseSettings, Settings, environment
 from outlast.storage.postgres import migrate
+from outlast.storage.postgres.assistants import AssistantStore
+from outlast.storage.postgres.crons import CronStore
+from outlast.storage.postgres.feedback import FeedbackStore
+from outlast.storage.postgres.items import ItemStore
 from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.retention import RetentionStore
 from outlast.storage.postgres.runs import RunStore
+from outlast.storage.postgres.secrets import SharedSecrets
+from outlast.storage.postgres.threads import ThreadStore
+from outlast.storage.postgres.webhooks import WebhookStore
 from outlast.storage.postgres.workers import WorkerStore
+from outlast.streams.hub import EventHub
+from outlast.webhooks.guard import Outbound
+from outlast.webhooks.sender import Post, WebhookSender
+from outlast.webhooks.signing import WEBHOOK_SECRET, parse_secret
 from outlast.workers.executor import Executor, Isolate
 from outlast.workers.worker import Worker
+
+# With one of them LangSmith takes traces.
+_TRACING_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +55,15 @@ class Runtime:
     pool: Pool
     wakeup: Wakeup
     queue: RunQueue
+    threads: ThreadStore
+    assistants: AssistantStore
     workers: WorkerStore
     saver: Checkpointer
+    store: PostgresStore
+    crons: CronStore
+    hub: EventHub
+    secrets: SharedSecrets
+    feedback: FeedbackStore
 
     @classmethod
     @asynccontextmanager
@@ -50,25 +78,35 @@ class Runtime:
             pool = Pool(database, application_name=application_name)
             await pool.open()
             stack.push_async_callback(pool.close)
+            codec = Codec(max_value_bytes=settings.checkpoint.max_value_bytes)
             saver = await stack.enter_async_context(
-                Checkpointer.on(
-                    database,
-                    codec=Codec(max_value_bytes=settings.checkpoint.max_value_bytes),
-                    cache_bytes=settings.checkpoint.cache_bytes,
-                )
+                Checkpointer.on(database, codec=codec, cache_bytes=settings.checkpoint.cache_bytes)
             )
             wakeup = await stack.enter_async_context(Wakeup(database).running())
-            registry = Registry(project)
+            items = ItemStore(pool)
+            store = PostgresStore.of_project(items, project)
+            registry = Registry(project, store=store)
             stack.push_async_callback(registry.aclose)
+            # After what it is built on, and closed before it: streams end first, then what they read from.
+            hub = await stack.enter_async_context(EventHub(database, pool, wakeup).running())
+            assistants = AssistantStore(pool)
+            await assistants.ensure({name: agent.description for name, agent in project.agents.items()})
             yield cls(
                 settings=settings,
                 project=project,
                 registry=registry,
                 pool=pool,
                 wakeup=wakeup,
-                queue=RunQueue(RunStore(pool), wakeup),
+                queue=RunQueue(_run_store(pool, settings), wakeup),
+                threads=ThreadStore(pool, erasing, values_bytes=settings.server.thread_values_bytes),
+                assistants=assistants,
                 workers=WorkerStore(pool),
                 saver=saver,
+                store=store,
+                crons=CronStore(pool),
+                hub=hub,
+                secrets=SharedSecrets(pool),
+                feedback=FeedbackStore(pool),
             )
 
     def gate(self) -> Gate:
@@ -79,6 +117,8 @@ class Runtime:
             agents=self.registry.names,
             limits=PayloadLimits(max_bytes=server.max_body_bytes, max_depth=server.max_depth),
             max_attempts=self.settings.retry.max_attempts,
+            webhooks=self.webhook_policy,
+            tracing=any(environment().get(key) for key in _TRACING_KEYS),
         )
 
     def executor(self, *, isolate: Isolate | None = None) -> Executor:
@@ -87,6 +127,8 @@ class Runtime:
             self.queue,
             self.registry,
             self.saver,
+            self.hub,
+            store=self.store,
             worker=self.settings.worker,
             retry=self.settings.retry,
             rng=SystemRandom(),
@@ -105,6 +147,45 @@ class Runtime:
             retry=self.settings.retry,
         )
 
+    @property
+    def webhook_policy(self) -> WebhookPolicy:
+        """Which addresses runs may name, by the project and by the settings."""
+        return replace(self.project.sections.webhook_policy, networks=self.settings.webhooks.networks)
+
+    def webhook_sender(self, post: Post, *, own: bool) -> WebhookSender:
+        """Build what reports ended runs: to paths of the API itself (`own`), or to other hosts."""
+        settings = self.settings.webhooks
+        given = parse_secret(settings.secret) if settings.secret else None
+
+        async def secret() -> bytes:
+            return given or await self.secrets.get(WEBHOOK_SECRET)
+
+        return WebhookSender(
+            WebhookStore(self.pool),
+            self.queue.store.get,
+            post,
+            own=own,
+            policy=self.webhook_policy,
+            headers=self.project.sections.webhooks.resolved_headers(environment()),
+            secret=secret,
+            settings=settings,
+            rng=SystemRandom(),
+        )
+
+    def upkeep(self) -> Upkeep:
+        """Build what deletes by age."""
+        threads, items = self.project.sections.checkpointer.ttl, self.project.sections.store.ttl
+        sweeps = Sweeps(
+            threads=_minutes(threads.sweep_interval_minutes) if threads else None,
+            most_threads=threads.sweep_limit if threads else 1000,
+            items=_minutes(items.sweep_interval_minutes) if items else None,
+        )
+        return Upkeep(RetentionStore(self.pool, self.threads), self.settings.retention, sweeps)
+
+    def scheduler(self) -> Scheduler:
+        """Build what starts the runs of crons."""
+        return Scheduler(self.crons, self.queue, self.gate(), agents=list(self.registry.names))
+
     def recovery(self) -> Recovery:
         """Build the reaper of this process."""
         return Recovery(
@@ -118,13 +199,34 @@ class Runtime:
 
 
 async def work(runtime: Runtime, worker: Worker) -> None:
-    """Run a worker and its reaper until the worker has drained."""
-    reaper = asyncio.create_task(runtime.recovery().run(), name="outlast-recovery")
+    """Run a worker, and what runs beside one, until the worker has drained."""
+    outbound = Outbound(runtime.settings.webhooks.networks, limit=runtime.settings.webhooks.timeout)
+    beside = [
+        asyncio.create_task(runtime.recovery().run(), name="outlast-recovery"),
+        asyncio.create_task(runtime.upkeep().run(), name="outlast-upkeep"),
+        asyncio.create_task(runtime.scheduler().run(), name="outlast-crons"),
+        asyncio.create_task(runtime.webhook_sender(outbound, own=False).run(runtime.wakeup), name="outlast-webhooks"),
+    ]
     try:
         await worker.run()
     finally:
-        reaper.cancel()
-        await asyncio.gather(reaper, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await outbound.aclose()
+
+
+def _minutes(minutes: int | None) -> timedelta | None:
+    return None if minutes is None else timedelta(minutes=minutes)
+
+
+def _run_store(pool: Pool, settings: Settings) -> RunStore:
+    return RunStore(
+        pool,
+        erase=erasing.delete_runs_in,
+        thread_values_bytes=settings.server.thread_values_bytes,
+        temporary_grace=settings.retention.temporary,
+    )
 
 
 async def _require_current_schema(settings: DatabaseSettings) -> None:

@@ -9,6 +9,8 @@ tables of the same names, the defaults below.
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -77,7 +79,10 @@ class ServerSettings(_Branch):
     port: Annotated[int, Field(ge=0, le=65535)] = 8123
     max_body_bytes: Annotated[int, Field(ge=1024, description="larger requests get 413")] = 8 * 1024 * 1024
     max_depth: Annotated[int, Field(ge=4, description="deeper JSON gets 422")] = 64
+    thread_values_bytes: Annotated[int, Field(ge=0, description="larger states are kept as checkpoints only")] = 2**20
     wait: timedelta = Field(default=timedelta(seconds=60), description="longest time a request waits for a run")
+    allow_anonymous: bool = Field(default=False, description="serve other machines without any auth")
+    studio: bool = Field(default=False, description="believe whoever says to be LangGraph Studio, without a proof")
 
 
 class CheckpointSettings(_Branch):
@@ -85,6 +90,30 @@ class CheckpointSettings(_Branch):
 
     max_value_bytes: Annotated[int, Field(ge=1024, description="largest stored value")] = 16 * 1024 * 1024
     cache_bytes: Annotated[int, Field(ge=0, description="stored values kept in memory")] = 64 * 1024 * 1024
+
+
+class WebhookSettings(_Branch):
+    """How ends of runs are reported to the addresses that runs name."""
+
+    secret: str = Field(default="", description="whsec_...; empty: a random one, in the table `secrets`")
+    networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(), description="addresses that are allowed though not public, as 10.0.0.0/8"
+    )
+    poll: timedelta = Field(default=timedelta(seconds=1), description="look for reports at least this often")
+    timeout: timedelta = Field(default=timedelta(seconds=10), description="for one attempt")
+    base: timedelta = Field(default=timedelta(seconds=5), description="backoff ceiling after the first attempt")
+    cap: timedelta = Field(default=timedelta(hours=6), description="largest backoff")
+    give_up: timedelta = Field(default=timedelta(hours=24), description="age of a report that is tried no more")
+
+
+class RetentionSettings(_Branch):
+    """What is deleted by age."""
+
+    sweep: timedelta = Field(default=timedelta(seconds=30), description="how often to look")
+    temporary: timedelta = Field(default=timedelta(minutes=5), description="threads of stateless runs, after the end")
+    outputs: timedelta = Field(default=timedelta(hours=1), description="a run's own values, once its thread has them")
+    events: timedelta = Field(default=timedelta(minutes=2), description="what a run streamed, after its end")
+    resumable_events: timedelta = Field(default=timedelta(hours=1), description="the same, if stream_resumable")
 
 
 class Settings(BaseSettings):
@@ -104,6 +133,8 @@ class Settings(BaseSettings):
     recovery: RecoverySettings = RecoverySettings()
     server: ServerSettings = ServerSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    retention: RetentionSettings = RetentionSettings()
     fault: str = Field(default="", description="fault injection for tests, see outlast.telemetry")
 
 
@@ -134,6 +165,11 @@ def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, An
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         msg = f"settings: {problems}"
         raise ConfigurationError(msg) from error
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment, for what a project's file refers to."""
+    return MappingProxyType(os.environ)
 
 
 def apply_environment(values: Mapping[str, str]) -> None:

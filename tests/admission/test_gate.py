@@ -1,11 +1,14 @@
 """The gate in front of the queue, with a real queue behind it."""
 
+from uuid import uuid4
+
 import pytest
 
 from outlast.admission.gate import Gate
 from outlast.admission.idempotency import Idempotency
 from outlast.admission.payload import PayloadLimits
-from outlast.admission.request import RunRequest
+from outlast.admission.request import RunRequest, ThreadRules
+from outlast.domain.options import RunOptions
 from outlast.domain.run import RunStatus
 from outlast.errors import Conflict, InvalidInput
 from outlast.queues.queue import RunQueue
@@ -52,3 +55,41 @@ async def test_a_known_key_gives_its_run_as_it_is_now(gate):
     assert again.status is RunStatus.CANCELLED
     with pytest.raises(Conflict):
         await gate.admit(RunRequest(input=2, idempotency=Idempotency.of("/r", "k", b"2")))
+
+
+def stateless(**given):
+    options = RunOptions(protocol="v1", **{"on_completion": "delete", **given})
+    return RunRequest(input=1, options=options, temporary=True, thread=ThreadRules(if_not_exists="create"))
+
+
+async def test_a_stateless_run_takes_its_thread_with_it_unless_it_is_to_be_kept(gate):
+    goes, stays = await gate.admit(stateless()), await gate.admit(stateless(on_completion="keep"))
+
+    assert (goes.temporary, stays.temporary) == (True, False)
+
+
+async def test_the_true_status_is_told(gate):
+    wanted = RunRequest(input=1, thread_id="t", thread=ThreadRules(if_not_exists="create"))
+
+    assert (await gate.admit(wanted)).status is RunStatus.QUEUED
+    assert (await gate.admit(wanted)).status is RunStatus.BLOCKED
+
+
+async def test_a_batch_with_one_wrong_run_stores_none(gate):
+    with pytest.raises(InvalidInput):
+        await gate.admit_all([stateless(), RunRequest(input=1, agent="other", thread=ThreadRules())])
+    with pytest.raises(InvalidInput):
+        await gate.admit_all([])
+    assert await gate._queue.store.find() == []
+
+    admitted = await gate.admit_all([stateless(), stateless()])
+    assert len({run.thread_id for run in admitted}) == 2
+    assert len(await gate._queue.store.find()) == 2
+
+
+async def test_what_is_prepared_is_not_stored(gate):
+    run_id = uuid4()
+    run, intake = gate.prepare(stateless(command={"update": {"x": 1}}), run_id=run_id)
+
+    assert (run.id, run.agent, run.temporary, intake.resume) == (run_id, "only", True, None)
+    assert await gate._queue.store.find() == []

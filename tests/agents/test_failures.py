@@ -1,9 +1,9 @@
 import pytest
-from langgraph.errors import GraphRecursionError, InvalidUpdateError
+from langgraph.errors import EmptyInputError, GraphRecursionError, InvalidUpdateError
 from pydantic import BaseModel, ValidationError
 
 from outlast.agents.failures import classify
-from outlast.errors import DatabaseUnavailable, StateTooLarge, ThreadConflict
+from outlast.errors import AgentLoadError, DatabaseUnavailable, StateTooLarge, ThreadConflict
 
 
 class Wanted(BaseModel):
@@ -16,6 +16,11 @@ def invalid() -> ValidationError:
     except ValidationError as error:
         return error
     raise AssertionError
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,10 @@ def invalid() -> ValidationError:
         (DatabaseUnavailable("away"), "database_unavailable", True),
         (StateTooLarge(path="x", size_bytes=2, limit_bytes=1), "state_too_large", False),
         (ThreadConflict(thread_id="t", checkpoint_ns="", checkpoint_id="c"), "thread_conflict", False),
+        (caused(AgentLoadError("a"), ConnectionResetError("gone")), "agent_load_error", True),
+        (caused(AgentLoadError("a"), SyntaxError("x")), "agent_load_error", False),
+        (AgentLoadError("not a graph"), "agent_load_error", False),
+        (EmptyInputError("nothing"), "EmptyInputError", False),
         (ExceptionGroup("both", [TypeError("a"), ValueError("b")]), "TypeError", False),
         (ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("b")])]), "ValueError", True),
     ],

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langgraph.types import Command, Interrupt
 from pydantic import BaseModel
 
-from outlast.agents.jsonable import jsonable
+from outlast.agents.jsonable import encoded, jsonable
 
 
 class Rude:
@@ -125,3 +126,14 @@ def test_known_types_have_the_form_that_a_reader_expects() -> None:
     assert told["model"]["inner"] == {"a": 1}
     assert (told["message"]["type"], told["message"]["content"]) == ("ai", "hi")
     assert (told["bytes"], told["set"], told["5"]) == ("abc", [1], "number")
+
+
+def test_a_command_says_what_it_is_and_a_question_only_what_it_asks() -> None:
+    told = json.loads(encoded({"command": Command(update={"a": 1}, goto="next"), "asked": Interrupt("?", id="q")}))
+
+    assert told["command"] == {"lg_name": "Command", "graph": None, "update": {"a": 1}, "resume": None, "goto": "next"}
+    assert (told["asked"]["id"], told["asked"]["value"]) == ("q", "?")
+
+
+def test_a_data_class_beside_a_bad_value_keeps_its_fields() -> None:
+    assert jsonable({"bad": "\ud800", "plain": Plain(1)})["plain"] == {"number": 1}

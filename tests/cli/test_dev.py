@@ -102,3 +102,31 @@ def test_a_killed_worker_is_replaced_and_the_second_signal_stops_at_once(project
 
         assert dev.process.wait(5) == 128 + signal.SIGINT
         wait_until(lambda: not alive(int(said[2])), 5, "the worker outlived it")
+
+
+def test_in_process_one_process_does_everything_and_hands_its_runs_back(project, database_url):
+    (project / "hold").touch()
+    with running("dev", "--port", 0, "--in-process", cwd=project, DATABASE_URL=database_url) as dev:
+        dev.find("worker started")
+        run_id = dev.start_run("steady", steps=2)
+        wait_until(lambda: dev.notes() == [("step-0", dev.process.pid)], message="the run did not start")
+        wait_until_a_step_is_saved(database_url)
+        assert dev.workers() == []
+
+        dev.interrupt()
+
+        assert dev.process.wait(30) == 0
+        assert "worker stopped, its runs are handed back" in dev.text
+
+    (project / "hold").unlink()
+    with running("dev", "--port", 0, "--in-process", cwd=project, DATABASE_URL=database_url) as dev:
+        run = dev.wait_for_status(run_id, "succeeded")
+        assert run["output"] == {"total": 1, "pid": dev.process.pid}
+        assert [text for text, _ in dev.notes()] == ["step-0", "step-1"], "a saved step was executed again"
+
+
+def test_workers_and_in_process_exclude_each_other(project):
+    told = outlast("dev", "--workers", 2, "--in-process", cwd=project)
+
+    assert told.returncode == 2
+    assert "either --workers or --in-process" in told.stderr

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from checker import Asked, violations
@@ -125,10 +125,16 @@ KILLED_AT: dict[str, tuple[Trouble, int]] = {
 }
 # A client's points, not a worker's.
 CLIENTS = {"run.enqueue.before_commit", "run.enqueued", "run.cancel.requested"}
+# Points that no run of the mix comes to; each has a test of its own below.
+APART = {"run.rolled_back.before_commit"}
+# Killed there beside what they belong to, in tests/agent_server/test_crons.py.
+CRONS = {"cron.before_commit", "cron.ticked", "cron.skipped"}
+# Not on the path of a run: what they are about is tested, a kill there is not.
+BESIDE = {"stream.before_append", "stream.dropped", "webhook.delivered", "webhook.failed", "upkeep.deleted"}
 
 
 def test_every_point_has_a_test() -> None:
-    assert KILLED_AT.keys() | CLIENTS == POINTS.keys()
+    assert KILLED_AT.keys() | CLIENTS | APART | CRONS | BESIDE == POINTS.keys()
 
 
 async def _all_end(runs: Runs, asked: list[Asked]) -> None:
@@ -252,3 +258,31 @@ async def test_a_client_that_is_killed_leaves_a_whole_run_or_none_at(
     await _all_end(runs, [])
     expected = RunStatus.CANCELLED if what == "cancel" else RunStatus.SUCCEEDED
     assert await runs.status(run_id) is expected
+
+
+async def test_a_worker_that_is_killed_while_it_rolls_back_leaves_all_of_the_run_or_nothing(
+    fleet: Fleet, runs: Runs
+) -> None:
+    run_id = await runs.enqueue("line", {"seed": 1, "slow": 0.2}, thread_id="t")
+    victim = fleet.start(fault="run.rolled_back.before_commit:exit:1:1")
+    await until(lambda: _has_checkpoints(runs, run_id), 20, "it has written something")
+    await runs.queue.cancel(run_id, action="rollback")
+    await asyncio.to_thread(victim.wait, 25)
+
+    assert fleet.struck() == [("run.rolled_back.before_commit", victim.pid)]
+    assert await runs.status(run_id) is RunStatus.RUNNING, "nothing of the rollback was stored"
+    assert await _has_checkpoints(runs, run_id)
+    fleet.start()
+    await until(lambda: _is_gone(runs, run_id), 30, "recovery rolls it back")
+    assert not await _has_checkpoints(runs, run_id)
+    following = await runs.enqueue("line", {"seed": 1, "slow": 0.01}, thread_id="t")
+    await _all_end(runs, [])
+    assert await runs.status(following) is RunStatus.SUCCEEDED
+
+
+async def _has_checkpoints(runs: Runs, run_id: UUID) -> bool:
+    return bool(await runs.rows("SELECT 1 FROM checkpoints WHERE run_id = %s LIMIT 1", str(run_id)))
+
+
+async def _is_gone(runs: Runs, run_id: UUID) -> bool:
+    return not await runs.rows("SELECT 1 FROM runs WHERE id = %s", run_id)

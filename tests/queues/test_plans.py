@@ -14,7 +14,7 @@ from outlast.storage.postgres.pool import connect
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.workers import LOCK_CLASS
 
-RUNS, WORKERS = Queries("runs"), Queries("workers")
+RUNS, INTAKE, ENDS, WORKERS = Queries("runs"), Queries("run_intake"), Queries("run_ends"), Queries("workers")
 QUEUED, ENDED, BLOCKED, WAITING, RUNNING = 20_000, 200_000, 500, 500, 100
 
 _FILL = """
@@ -122,16 +122,38 @@ async def test_the_end_of_a_run_and_what_follows_it_read_indexes_only(filled: As
     row = await cursor.fetchone()
     assert row is not None
     settled = await plan(
-        filled, RUNS.settle, id=row[0], epoch=1, status="succeeded", errors=0, delay=0.0, output=b"{}", interrupts=None,
-        waiting_at=None, error_code=None, error_message=None,
+        filled, ENDS.settle, id=row[0], epoch=1, status="succeeded", errors=0, delay=0.0, output=b"{}", interrupts=None,
+        waiting_at=None, error_code=None, error_message=None, last_pos=None, thread_state="idle", thread_values=None,
+        questions=None, thread_waiting_at=None, stands_at=None, thread_error=None, thread_pos=None, grace=1.0,
     )  # fmt: skip
-    unblocked = await plan(filled, RUNS.unblock, thread_key=row[1])
-    still = await plan(filled, RUNS.ended_among, ids=[uuid4() for _ in range(50)])
+    unblocked = await plan(filled, ENDS.unblock, thread_key=row[1])
+    still = await plan(filled, RUNS.moving_among, ids=[uuid4() for _ in range(50)])
 
     assert scanned(settled, "runs") == {"runs_pkey"}
     assert scanned(unblocked, "runs") <= {"runs_blocked", "runs_front", "runs_by_thread", "runs_pkey"}
     assert scanned(still, "runs") == {"runs_pkey"}
     assert blocks(unblocked) < 50
+
+
+async def test_a_run_is_taken_in_without_reading_what_its_thread_did_before(filled: AsyncConnection[Any]) -> None:
+    cursor = await filled.execute("SELECT thread_key FROM runs WHERE status = 'waiting' LIMIT 1")
+    row = await cursor.fetchone()
+    assert row is not None
+    standing = await plan(filled, INTAKE.standing, thread_key=row[0])
+    superseded = await plan(filled, INTAKE.supersede, thread_key=row[0])
+    stepped_back = await plan(filled, INTAKE.step_back, thread_key=row[0], delay=0.0)
+    asked = await plan(filled, INTAKE.asked, thread_key=row[0])
+
+    for found in (standing, superseded, stepped_back, asked):
+        assert scanned(found, "runs") <= {"runs_front", "runs_blocked"}
+        assert blocks(found) < 50
+
+
+async def test_those_who_cancel_everything_do_not_read_what_has_ended(filled: AsyncConnection[Any]) -> None:
+    found = await plan(filled, ENDS.cancellable, thread_key=None, statuses=["blocked"], access=None)
+
+    assert "Seq Scan" not in scanned(found, "runs")
+    assert found["Actual Rows"] == 500
 
 
 async def test_the_time_until_something_is_due_does_not_read_what_has_ended(filled: AsyncConnection[Any]) -> None:

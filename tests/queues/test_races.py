@@ -27,7 +27,7 @@ from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.workers import WorkerStore
 from waiting import until
 
-RUNS, WORKERS = Queries("runs"), Queries("workers")
+RUNS, ENDS, WORKERS = Queries("runs"), Queries("run_ends"), Queries("workers")
 DONE = Settlement(status=RunStatus.SUCCEEDED)
 Connect = Callable[[], Awaitable[AsyncConnection[Any]]]
 
@@ -67,7 +67,7 @@ async def waiting_for_a_lock(pool: Pool, count: int = 1) -> None:
 async def held(other: AsyncConnection[Any], pool: Pool, thread_id: str, *, waiters: int) -> AsyncIterator[None]:
     """Hold the thread's row until so many sides wait for it; they then go on in the order in which they came."""
     async with other.transaction():
-        await other.execute(RUNS.lock_thread, {"thread_key": UUID(bytes=thread_key(thread_id))})
+        await other.execute(ENDS.lock_thread, {"thread_key": UUID(bytes=thread_key(thread_id))})
         yield
         await waiting_for_a_lock(pool, waiters)
 
@@ -353,7 +353,7 @@ async def test_a_cancellation_does_not_deadlock_with_the_runs_own_checkpoints(
         "next": lambda: fenced.aput(parent, empty_checkpoint(), {"source": "loop", "step": 0, "parents": {}}, {}),
     }
     async with other.transaction():
-        await other.execute(RUNS.lock_thread, {"thread_key": UUID(bytes=claimed.thread_key)})
+        await other.execute(ENDS.lock_thread, {"thread_key": UUID(bytes=claimed.thread_key)})
         writing = [asyncio.ensure_future(writes[kind]()) for kind in kinds]
         # What needs no lock of the thread is done at once, which is as good.
         blocked = asyncio.ensure_future(waiting_for_a_lock(pool))

@@ -21,9 +21,11 @@ from hypothesis.stateful import (
 )
 from run_rows import AGENTS, MAX_CRASHES, add_worker, new_run, rows
 
+from outlast.domain.intake import Intake
+from outlast.domain.options import RunOptions
 from outlast.domain.outcome import Cancelled, Drained, Failed, Outcome, Succeeded, Waiting, settle
 from outlast.domain.run import ENDED, FRONT, ClaimedRun, RunStatus, may_become
-from outlast.errors import Conflict, LeaseLost
+from outlast.errors import Conflict, LeaseLost, NotFound, RunEnded, ThreadBusy
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.pool import Pool
@@ -52,12 +54,16 @@ class Model:
     worker: UUID | None = None
     cancel_asked: bool = False
     answer: Any = None
+    api: bool = False
+    rolls_back: bool = False
+    reported: bool = False
     past: list[RunStatus] = field(default_factory=list)
 
     def become(self, status: RunStatus) -> None:
         assert self.status is status or may_become(self.status, status), f"{self.status} -> {status}"
         self.past.append(self.status)
         self.status = status
+        self.reported |= self.api and status in ENDED
         if status is not S.RUNNING:
             self.worker = None
 
@@ -73,14 +79,22 @@ class Queue(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.store, self.liveness = RunStore(self.pool), WorkerStore(self.pool)
+        self.store, self.liveness = RunStore(self.pool, erase=self._erase), WorkerStore(self.pool)
         self.model: dict[UUID, Model] = {}
         self.alive: set[UUID] = set()
         self.do(self._empty())
 
     async def _empty(self) -> None:
-        await rows(self.pool, "TRUNCATE threads, runs, run_details, workers, idempotency_keys")
+        self.erased: set[UUID] = set()
+        await rows(
+            self.pool,
+            "TRUNCATE threads, thread_details, runs, run_details, workers, idempotency_keys, webhook_deliveries"
+            " CASCADE",
+        )
         # The server may have started a moment ago, when nobody is declared dead; here that is not what is tested.
+
+    async def _erase(self, _connection: Any, _thread: bytes, run_ids: set[str]) -> None:
+        self.erased |= {UUID(run_id) for run_id in run_ids}
 
     def do(self, coroutine: Any) -> Any:
         return self.runner.run(coroutine)
@@ -108,6 +122,40 @@ class Queue(RuleBasedStateMachine):
         self.model[run.id] = Model(run.id, thread, priority, max_attempts, len(self.model), expected, not later)
         return run.id
 
+    @rule(target=runs, thread=st.sampled_from("abc"), later=st.booleans(),
+          multitask=st.sampled_from(["enqueue", "enqueue", "reject", "interrupt", "rollback"]))  # fmt: skip
+    def admit(self, thread: str, later: bool, multitask: Any) -> Any:
+        """A run of the Agent Server API: it changes what stands in its way, or nothing at all."""
+        standing = [run for run in self.model.values() if run.thread == thread and run.status not in ENDED]
+        busy = [run for run in standing if run.status is not S.WAITING]
+        run = new_run(
+            thread, options=RunOptions(protocol="v1"), multitask=multitask, webhook="https://example.com/",
+            delay_seconds=LATER.total_seconds() if later else 0.0,
+        )  # fmt: skip
+        admitting = self.store.intake.admit(run, Intake(multitask=multitask))
+        if multitask == "reject" and busy:
+            with pytest.raises(ThreadBusy):
+                self.do(admitting)
+            return multiple()
+        admission = self.do(admitting)
+
+        stopping = busy if multitask in {"interrupt", "rollback"} else []
+        going = [*stopping, *(run for run in standing if run.status is S.WAITING)]
+        assert set(admission.cancelled) == {run.id for run in stopping if run.status is S.RUNNING}
+        assert set(admission.ended) == {run.id for run in going if run.status is not S.RUNNING}
+        for other in going:
+            if other.status is S.WAITING and multitask != "rollback":
+                other.become(S.INTERRUPTED)
+            else:
+                self._cancelled(other, roll_back=multitask == "rollback")
+        front = self._front(thread)
+        if front and front.status is S.QUEUED and not later and not front.due and front.epoch == 0:
+            front.become(S.BLOCKED)
+        expected = S.BLOCKED if self._front(thread) else S.QUEUED
+        assert admission.status is expected
+        self.model[run.id] = Model(run.id, thread, 0, 3, len(self.model), expected, not later, api=True)
+        return run.id
+
     @rule(target=claims, worker=workers, limit=st.integers(1, 4))
     def claim(self, worker: UUID, limit: int) -> Any:
         order = {row[0]: row[1:] for row in self.sql("SELECT id, -priority, available_at, id FROM runs")}
@@ -132,11 +180,20 @@ class Queue(RuleBasedStateMachine):
     @rule(claim=claims, outcome=st.sampled_from(["succeeded", "waiting", "failed", "retry", "cancelled", "drained"]),
           twice=st.booleans())  # fmt: skip
     def settle_(self, claim: ClaimedRun, outcome: str, twice: bool) -> None:
-        run = self.model[claim.id]
-        settlement = settle(OUTCOMES[outcome], errors=claim.errors, max_attempts=claim.max_attempts, backoff=LATER)
+        settlement = settle(
+            OUTCOMES[outcome], errors=claim.errors, max_attempts=claim.max_attempts, backoff=LATER,
+            protocol=claim.options.protocol,
+        )  # fmt: skip
         if not self._owns(claim):
             with pytest.raises(LeaseLost):
                 self._settle_as_stale(claim, settlement)
+            return
+        run = self.model[claim.id]
+        if run.rolls_back:
+            status, unblocked = self.do(self.store.settle(claim, settlement))
+            assert status is S.CANCELLED, "whatever it was"
+            self._cancelled_now(run)
+            assert unblocked == (self._unblock(run.thread) is not None)
             return
         expected = settlement.status
         if run.cancel_asked and expected in {S.QUEUED, S.WAITING}:
@@ -154,8 +211,8 @@ class Queue(RuleBasedStateMachine):
             assert self.do(self.store.settle(claim, settlement))[0] is expected, "an answer was lost: the same again"
 
     def _settle_as_stale(self, claim: ClaimedRun, settlement: Any) -> None:
-        run = self.model[claim.id]
-        if run.epoch == claim.epoch and run.status is not S.RUNNING:
+        run = self.model.get(claim.id)
+        if run is not None and run.epoch == claim.epoch and run.status is not S.RUNNING:
             # Its own settlement may be repeated; another one is refused, so give one that it is not.
             other = S.SUCCEEDED if run.status is not S.SUCCEEDED else S.FAILED
             settlement = type(settlement)(status=other)
@@ -170,26 +227,35 @@ class Queue(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.do(saving)
 
-    @rule(run_id=runs)
-    def cancel(self, run_id: UUID) -> None:
-        run = self.model[run_id]
-        if run.status in ENDED:
-            with pytest.raises(Conflict):
-                self.do(self.store.cancel(run_id))
+    @rule(run_id=runs, action=st.sampled_from(["interrupt", "interrupt", "rollback"]))
+    def cancel(self, run_id: UUID, action: Any) -> None:
+        run = self.model.get(run_id)
+        if run is None or run.status in ENDED:
+            with pytest.raises(RunEnded if run else NotFound):
+                self.do(self.store.cancel(run_id, action=action))
             return
-        status = self.do(self.store.cancel(run_id))
+        status = self.do(self.store.cancel(run_id, action=action))
 
-        run.cancel_asked = True
-        expected = S.RUNNING if run.status is S.RUNNING else S.CANCELLED
-        assert status is expected
-        run.become(expected) if expected is S.CANCELLED else None
+        assert status is (S.RUNNING if run.status is S.RUNNING else S.CANCELLED)
+        self._cancelled(run, roll_back=action == "rollback")
+        self._unblock(run.thread)
+
+    @rule(run_id=runs)
+    def delete(self, run_id: UUID) -> None:
+        run = self.model.get(run_id)
+        if run is None or run.status is S.RUNNING:
+            with pytest.raises(Conflict if run else NotFound):
+                self.do(self.store.ends.delete(run_id))
+            return
+        self.do(self.store.ends.delete(run_id))
+        del self.model[run_id]
         self._unblock(run.thread)
 
     @rule(run_id=runs, text=st.text(max_size=3))
     def answer(self, run_id: UUID, text: str) -> None:
-        run = self.model[run_id]
-        if run.status is not S.WAITING:
-            with pytest.raises(Conflict):
+        run = self.model.get(run_id)
+        if run is None or run.status is not S.WAITING:
+            with pytest.raises(Conflict if run else NotFound):
                 self.do(self.store.answer(run_id, text))
             return
         self.do(self.store.answer(run_id, text))
@@ -198,9 +264,9 @@ class Queue(RuleBasedStateMachine):
 
     @rule(run_id=runs)
     def replay(self, run_id: UUID) -> None:
-        run = self.model[run_id]
-        if run.status is not S.FAILED:
-            with pytest.raises(Conflict):
+        run = self.model.get(run_id)
+        if run is None or run.status is not S.FAILED:
+            with pytest.raises(Conflict if run else NotFound):
                 self.do(self.store.replay(run_id))
             return
         status = self.do(self.store.replay(run_id))
@@ -209,7 +275,7 @@ class Queue(RuleBasedStateMachine):
         assert status is expected
         run.become(expected)
         run.errors = run.crashes = 0
-        run.due, run.cancel_asked = True, False
+        run.due, run.cancel_asked, run.rolls_back = True, False, False
 
     @rule(worker=workers)
     def worker_dies(self, worker: UUID) -> None:
@@ -268,7 +334,9 @@ class Queue(RuleBasedStateMachine):
 
     @rule(run_id=runs, stale=st.booleans(), failed=st.booleans())
     def take_away(self, run_id: UUID, stale: bool, failed: bool) -> None:
-        run = self.model[run_id]
+        run = self.model.get(run_id)
+        if run is None:
+            return
         status = S.FAILED if failed else S.CANCELLED
         epoch = run.epoch - 1 if stale else run.epoch
         taken = self.do(
@@ -276,7 +344,9 @@ class Queue(RuleBasedStateMachine):
         )
 
         assert taken == (not stale and run.status in {S.QUEUED, S.RUNNING})
-        if taken:
+        if taken and run.rolls_back:
+            self._cancelled_now(run)
+        elif taken:
             run.become(status)
             run.epoch += 1
         self._unblock(run.thread)
@@ -302,8 +372,20 @@ class Queue(RuleBasedStateMachine):
         return next((run for run in self.model.values() if run.thread == thread and run.status in FRONT), None)
 
     def _owns(self, claim: ClaimedRun) -> bool:
-        run = self.model[claim.id]
-        return run.status is S.RUNNING and run.epoch == claim.epoch
+        run = self.model.get(claim.id)
+        return run is not None and run.status is S.RUNNING and run.epoch == claim.epoch
+
+    def _cancelled(self, run: Model, *, roll_back: bool) -> None:
+        run.cancel_asked = True
+        run.rolls_back |= roll_back
+        if run.status is not S.RUNNING:
+            self._cancelled_now(run)
+
+    def _cancelled_now(self, run: Model) -> None:
+        run.become(S.CANCELLED)
+        if run.rolls_back:
+            assert (run.id in self.erased) == (run.epoch > 0), "what it wrote is gone with it"
+            del self.model[run.id]
 
     def _unblock(self, thread: str) -> Model | None:
         if self._front(thread):
@@ -312,7 +394,7 @@ class Queue(RuleBasedStateMachine):
         if not blocked:
             return None
         ages = {row[0]: row[1] for row in self.sql("SELECT id, created_at FROM runs")}
-        following = min(blocked, key=lambda run: (-run.priority, ages[run.id], run.id))
+        following = min(blocked, key=lambda run: (not run.due, -run.priority, ages[run.id], run.id))
         following.become(S.QUEUED)
         return following
 
@@ -330,6 +412,13 @@ class Queue(RuleBasedStateMachine):
             run.id: (run.status, run.epoch, run.errors, run.crashes, run.worker, run.status in ENDED)
             for run in self.model.values()
         }
+
+    @invariant()
+    def every_end_of_a_run_with_a_webhook_is_reported(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        reported = {row[0] for row in self.sql("SELECT run_id FROM webhook_deliveries")}
+        assert reported == {run.id for run in self.model.values() if run.reported}
 
     @invariant()
     def a_thread_has_one_front_and_blocked_runs_stand_behind_it(self) -> None:

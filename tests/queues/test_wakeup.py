@@ -9,7 +9,7 @@ from run_rows import add_worker, claim_one, new_run, rows
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import RunStatus
 from outlast.queues.queue import RunQueue
-from outlast.queues.wakeup import CANCEL, QUEUED, SETTLED, Wakeup
+from outlast.queues.wakeup import CANCEL, QUEUED, SETTLED, TOPICS, Wakeup
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
@@ -90,9 +90,9 @@ async def test_a_listener_that_was_cut_wakes_everyone_when_it_is_back(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'outlast-hints' AND datname = current_database()",
     )
-    await until(lambda: _has(heard, 3))
+    await until(lambda: _has(heard, len(TOPICS)))
 
-    assert {topic for topic, ids in heard if not ids} == {QUEUED, SETTLED, CANCEL}
+    assert {topic for topic, ids in heard if not ids} == set(TOPICS)
 
 
 async def test_who_waits_for_a_run_hears_of_its_end_from_another_process(

@@ -89,9 +89,14 @@ async def test_an_address_that_is_not_here(api, host):
         await serve(api.runtime, ServerSettings(host=host, port=0))
 
 
+async def test_without_auth_other_machines_are_not_served(api):
+    with pytest.raises(ConfigurationError, match="--allow-anonymous"):
+        await serve(api.runtime, ServerSettings(host="0.0.0.0", port=0))
+
+
 async def test_reachable_from_elsewhere_is_said_loudly(api, caplog):
     with caplog.at_level(logging.WARNING):
-        async with Serving(api.runtime, host="0.0.0.0"):
+        async with Serving(api.runtime, host="0.0.0.0", allow_anonymous=True):
             pass
     assert "not authenticated" in caplog.text
     caplog.clear()

@@ -12,12 +12,18 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 
+from outlast.admission.agent_server import usable_options
 from outlast.admission.agents import known_agent
+from outlast.admission.idempotency import Idempotency
 from outlast.admission.payload import PayloadLimits, storable_payload
 from outlast.admission.request import Check, RunRequest
 from outlast.admission.threads import usable_thread
+from outlast.domain.intake import Intake, Resume
 from outlast.domain.run import NewRun, RunStatus
+from outlast.domain.webhook import WebhookPolicy
+from outlast.errors import InvalidInput
 from outlast.queues.queue import RunQueue
+from outlast.storage.postgres.run_intake import Admission, Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,40 +33,74 @@ class Admitted:
     run_id: UUID
     thread_id: str
     status: RunStatus
+    #: The thread goes with the run.
+    temporary: bool = False
 
 
 class Gate:
     """Checks what is asked for and queues it."""
 
-    def __init__(self, queue: RunQueue, *, agents: Sequence[str], limits: PayloadLimits, max_attempts: int) -> None:
+    def __init__(
+        self,
+        queue: RunQueue,
+        *,
+        agents: Sequence[str],
+        limits: PayloadLimits,
+        max_attempts: int,
+        webhooks: WebhookPolicy | None = None,
+        tracing: bool = False,
+    ) -> None:
         self.limits = limits
         self._queue = queue
         self._max_attempts = max_attempts
-        self._checks: tuple[Check, ...] = (known_agent(agents), usable_thread, storable_payload(limits))
+        self._checks: tuple[Check, ...] = (
+            known_agent(agents),
+            usable_thread,
+            usable_options(limits, webhooks=webhooks, tracing=tracing),
+            storable_payload(limits),
+        )
 
     async def admit(self, request: RunRequest) -> Admitted:
         """Queue the run; with an idempotency key that is known, return its first run instead.
 
-        Raises InvalidInput naming the field, Conflict when the key came with another request, ThreadQuarantined,
-        DatabaseUnavailable.
+        Raises InvalidInput naming the field, Conflict when the key came with another request or the thread is not in a
+        state for it (ThreadBusy, NothingToResume, AlreadyAnswered, ThreadQuarantined), NotFound when there is no such
+        thread, DatabaseUnavailable.
         """
+        run, intake = self.prepare(request)
+        admission = await self._queue.admit(run, intake, key=_key(request.idempotency))
+        return await self._admitted(run, admission)
+
+    async def admit_all(
+        self, requests: Sequence[RunRequest], *, idempotency: Idempotency | None = None
+    ) -> list[Admitted]:
+        """Queue all of these runs or none; each gets a thread of its own.
+
+        A key that is known returns the first run of its first request alone. Raises as `admit`, InvalidInput also when
+        there are none or when one names a thread.
+        """
+        if not requests:
+            msg = "a batch has at least one run"
+            raise InvalidInput(msg)
+        runs = [self.prepare(request) for request in requests]
+        admissions = await self._queue.admit_all(runs, key=_key(idempotency))
+        return [await self._admitted(run, admission) for (run, _), admission in zip(runs, admissions, strict=False)]
+
+    def prepare(self, request: RunRequest, *, run_id: UUID | None = None) -> tuple[NewRun, Intake]:
+        """Check the request and return what would be stored; nothing is. Raises InvalidInput naming the field."""
         for check in self._checks:
             request = check(request)
-        run = self._new_run(request)
-        known = request.idempotency
-        key = (known.route, known.key, known.body_hash) if known is not None else None
-        run_id = await self._queue.enqueue(run, key=key)
-        if run_id != run.id:
-            return await self._admitted_before(run_id)
-        return Admitted(run_id=run_id, thread_id=run.thread_id, status=RunStatus.QUEUED)
+        return self._new_run(request, run_id or uuid_utils.uuid7()), _intake(request)
 
-    async def _admitted_before(self, run_id: UUID) -> Admitted:
-        run = await self._queue.store.get(run_id)
-        return Admitted(run_id=run.id, thread_id=run.thread_id, status=run.status)
+    async def _admitted(self, run: NewRun, admission: Admission) -> Admitted:
+        if admission.status is not None:
+            return Admitted(run_id=run.id, thread_id=run.thread_id, status=admission.status, temporary=run.temporary)
+        before = await self._queue.store.get(admission.run_id)
+        return Admitted(run_id=before.id, thread_id=before.thread_id, status=before.status, temporary=before.temporary)
 
-    def _new_run(self, request: RunRequest) -> NewRun:
+    def _new_run(self, request: RunRequest, run_id: UUID) -> NewRun:
         return NewRun(
-            id=uuid_utils.uuid7(),
+            id=run_id,
             thread_id=request.thread_id or "",
             agent=request.agent or "",
             input=request.input,
@@ -70,4 +110,33 @@ class Gate:
             delay_seconds=request.delay_seconds,
             max_attempts=self._max_attempts if request.max_attempts is None else request.max_attempts,
             timeout_seconds=request.timeout_seconds,
+            options=request.options,
+            assistant_id=request.assistant_id,
+            temporary=_goes_with_its_run(request),
+            webhook=request.webhook,
+            multitask=request.thread.multitask if request.thread is not None else "enqueue",
         )
+
+
+def _goes_with_its_run(request: RunRequest) -> bool:
+    return request.temporary and request.options.on_completion == "delete"
+
+
+def _intake(request: RunRequest) -> Intake:
+    rules = request.thread
+    if rules is None:
+        return Intake()
+    answer = (request.options.command or {}).get("resume")
+    return Intake(
+        multitask=rules.multitask,
+        if_not_exists=rules.if_not_exists,
+        access=rules.access,
+        thread_metadata=rules.metadata,
+        resume=None if answer is None else Resume(answer),
+        # A temporary thread goes by a rule of its own.
+        ttl=None if _goes_with_its_run(request) else rules.ttl,
+    )
+
+
+def _key(known: Idempotency | None) -> Key | None:
+    return (known.route, known.key, known.body_hash) if known is not None else None

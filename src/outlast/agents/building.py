@@ -8,8 +8,8 @@ because calling an agent would run it.
     a function: a factory, when                 called; what it returns, awaits to or yields as a
       - it is annotated to return a graph, or   context manager is one of the above
       - it has no parameter, or
-      - its first parameter is named `config` or `runtime`, or is
-        annotated with RunnableConfig or ServerRuntime
+      - its first parameter is named `config` or `runtime`, or
+      - one is annotated with RunnableConfig (the first) or ServerRuntime (any)
     any other async function                    is the agent itself: wrapped with `entrypoint()`
     anything else                               an error
 """
@@ -25,11 +25,11 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final, Literal, cast
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.func import entrypoint
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from outlast.agents.factories import Occasion, Taken, context_type
 from outlast.agents.loading import describe, graphs_in, load_attribute, user_error
 from outlast.agents.project import AgentSpec, Project
 from outlast.errors import AgentLoadError
@@ -50,13 +50,13 @@ class Source:
     spec: AgentSpec
     graph: AnyGraph | None = None
     factory: Callable[..., Any] | None = None
-    # The factory's parameters that take the run's config.
-    takes_config: tuple[inspect.Parameter, ...] = ()
+    #: The factory's parameters that take the config or the server's runtime.
+    takes: tuple[Taken, ...] = ()
 
     @property
     def per_call(self) -> bool:
-        """Whether every run needs a graph of its own, because its config decides what is built."""
-        return bool(self.takes_config)
+        """Whether every use needs a graph of its own, because its config or its user decides what is built."""
+        return bool(self.takes)
 
 
 def find_source(project: Project, spec: AgentSpec) -> Source:
@@ -70,23 +70,25 @@ def find_source(project: Project, spec: AgentSpec) -> Source:
     return _from_function(source, value)
 
 
-async def build_graph(source: Source, config: RunnableConfig | None, resources: AsyncExitStack | None) -> AnyGraph:
-    """Return the source's graph; a factory is called with the config.
+async def build_graph(source: Source, occasion: Occasion, resources: AsyncExitStack | None) -> AnyGraph:
+    """Return the source's graph; a factory is called with what it takes of the occasion.
 
     When the factory is a context manager it is entered on `resources` and the graph is usable until
-    that is closed. Without `resources` such a factory is refused.
+    that is closed. Without `resources` such a factory is refused. Raises AgentLoadError, and InvalidInput when the
+    context that the occasion brings is not what the factory's runtime declares.
     """
     if source.graph is not None:
         return source.graph
+    given = [(taken, occasion.given_to(taken)) for taken in source.takes]
     try:
-        product = await _called(source, config)
+        product = await _called(source, given)
         if resources is not None:
             product = await _entered(product, resources)
     except Exception as error:
-        given = " It is also called at start-up, with an empty config." if source.per_call else ""
+        hint = " It is also called at start-up, with an empty config." if source.per_call else ""
         raise AgentLoadError(
             f"{_named(source)} is a factory, and calling it failed with\n"
-            f"{user_error(source.project, error)}\nCorrect that line.{given}"
+            f"{user_error(source.project, error)}\nCorrect that line.{hint}"
         ) from error
     if isinstance(product, Pregel | StateGraph):
         return _as_graph(source, product)
@@ -102,12 +104,12 @@ async def build_graph(source: Source, config: RunnableConfig | None, resources: 
 def _from_function(source: Source, function: Callable[..., Any]) -> Source:
     parameters, returns = _signature(source, function)
     roles: list[Role] = [_role(parameter) for parameter in parameters]
-    makes_graph = bool(_GRAPH_TYPE.search(_text(returns)))
+    makes_graph = bool(_GRAPH_TYPE.search(_text(returns))) or any(map(_takes_runtime, parameters))
     if makes_graph and roles[:1] == ["other"]:
-        # Its only meaning by the return annotation: LangGraph's servers pass the config here.
+        # Its only meaning beside those annotations: LangGraph's servers pass the config here.
         roles[0] = "config"
     if makes_graph or roles[:1] != ["other"]:
-        return replace(source, factory=function, takes_config=_config_parameters(source, parameters, roles))
+        return replace(source, factory=function, takes=_taken(source, function, parameters, roles))
     if not _is_async(function):
         raise AgentLoadError(
             f"{_named(source)} is a plain function of {parameters[0].name!r}, neither a factory nor an agent. "
@@ -131,26 +133,32 @@ def _signature(source: Source, function: Callable[..., Any]) -> tuple[list[inspe
     return [p for p in signature.parameters.values() if p.kind not in variable], signature.return_annotation
 
 
-def _config_parameters(
-    source: Source, parameters: list[inspect.Parameter], roles: list[Role]
-) -> tuple[inspect.Parameter, ...]:
+def _taken(
+    source: Source, function: Callable[..., Any], parameters: list[inspect.Parameter], roles: list[Role]
+) -> tuple[Taken, ...]:
+    taken: list[Taken] = []
     for parameter, role in zip(parameters, roles, strict=True):
-        if parameter.default is not parameter.empty or role == "config":
-            continue
-        reason = "a ServerRuntime, which Outlast does not provide yet" if role == "runtime" else "nobody can fill"
-        raise AgentLoadError(
-            f"{_named(source)} is a factory with the parameter {parameter.name!r}: {reason}. "
-            "Let it take a RunnableConfig or nothing, or give the parameter a default."
-        )
-    return tuple(p for p, role in zip(parameters, roles, strict=True) if role == "config")
+        if role == "config":
+            taken.append(Taken(parameter=parameter, role="config"))
+        elif role == "runtime":
+            taken.append(Taken(parameter=parameter, role="runtime", context=context_type(function, parameter)))
+        elif parameter.default is parameter.empty:
+            raise AgentLoadError(
+                f"{_named(source)} is a factory with the parameter {parameter.name!r}: nobody can fill it. "
+                "Let it take a RunnableConfig, a ServerRuntime, both or nothing, or give the parameter a default."
+            )
+    return tuple(taken)
+
+
+def _takes_runtime(parameter: inspect.Parameter) -> bool:
+    return bool(_RUNTIME_TYPE.search(_text(parameter.annotation)))
 
 
 def _role(parameter: inspect.Parameter) -> Role:
-    annotation = _text(parameter.annotation)
     # What it is annotated with counts before its name.
-    if _RUNTIME_TYPE.search(annotation):
+    if _takes_runtime(parameter):
         return "runtime"
-    if _CONFIG_TYPE.search(annotation):
+    if _CONFIG_TYPE.search(_text(parameter.annotation)):
         return "config"
     if parameter.name in ("config", "runtime"):
         return parameter.name
@@ -162,11 +170,9 @@ def _text(annotation: object) -> str:
     return "" if annotation is inspect.Parameter.empty else str(annotation)
 
 
-async def _called(source: Source, config: RunnableConfig | None) -> object:
-    # Factories read config["configurable"]["..."], so that key is always there.
-    given: RunnableConfig = {"configurable": {}, **(config or {})}
-    positional = [given for p in source.takes_config if p.kind is p.POSITIONAL_ONLY]
-    keywords = {p.name: given for p in source.takes_config if p.kind is not p.POSITIONAL_ONLY}
+async def _called(source: Source, given: list[tuple[Taken, object]]) -> object:
+    positional = [value for taken, value in given if taken.positional]
+    keywords = {taken.parameter.name: value for taken, value in given if not taken.positional}
     product = cast("Callable[..., Any]", source.factory)(*positional, **keywords)
     return await product if inspect.isawaitable(product) else product
 
@@ -229,6 +235,7 @@ def _what_to_name(module: ModuleType) -> str:
 
 def _unowned_resources(source: Source) -> str:
     return (
-        f"{_named(source)} is a context manager that takes the run's config, so its graph lives as long as one run: "
+        f"{_named(source)} is a context manager that takes the run's config or runtime, so its graph lives as long as "
+        "one run: "
         "take it with `async with registry.opened(name, config)`, which closes it, and not with `get`."
     )

@@ -1,16 +1,18 @@
 """What an exception of a graph means for its run: again, or a person has to look."""
 
+from dataclasses import replace
 from typing import cast
 
-from langgraph.errors import GraphRecursionError, InvalidUpdateError
+from langgraph.errors import EmptyInputError, GraphRecursionError, InvalidUpdateError
 from pydantic import ValidationError
 
 from outlast.domain.outcome import Failed
-from outlast.errors import OutlastError
+from outlast.errors import AgentLoadError, OutlastError
 
 # The same code and input fail the same way each time; trying again only delays the news.
 _HOPELESS = (
     AttributeError,
+    EmptyInputError,
     GraphRecursionError,
     ImportError,
     InvalidUpdateError,
@@ -26,6 +28,9 @@ _LONGEST_MESSAGE = 2000
 def classify(error: BaseException) -> Failed:
     """Name the error and say whether another attempt can help."""
     message = _clean(_text(error) or type(error).__name__)
+    if isinstance(error, AgentLoadError) and error.__cause__ is not None:
+        # A factory that connects to something may find it there the next time.
+        return replace(classify(error.__cause__), code=error.code, message=message)
     if isinstance(error, OutlastError):
         return Failed(code=error.code, message=message, retryable=error.retryable)
     if isinstance(error, BaseExceptionGroup):

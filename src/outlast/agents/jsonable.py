@@ -1,10 +1,12 @@
 """A graph's output as JSON, for the run's row and for clients; the state itself is kept exactly, in checkpoints."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from typing import Any, cast
 
 import orjson
+from langgraph.types import Command
 
 _CONVERSIONS: tuple[tuple[tuple[type, ...], Callable[[Any], object]], ...] = (
     ((Mapping,), dict),
@@ -13,7 +15,8 @@ _CONVERSIONS: tuple[tuple[tuple[type, ...], Callable[[Any], object]], ...] = (
     ((bytes, bytearray), lambda value: value.decode("utf-8", "replace")),
     ((BaseException,), repr),
 )
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+# Data classes come to `_default`, because one of them is told in a form of its own.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _DEEPEST = 100
 _ELLIPSIS = "..."
 _SCALARS = (bool, int, float, str, type(None))
@@ -21,22 +24,34 @@ _SCALARS = (bool, int, float, str, type(None))
 
 def jsonable(value: object) -> Any:
     """Return the value as plain JSON data; what has no JSON form becomes its text. Raises nothing."""
+    return orjson.loads(encoded(value))
+
+
+def encoded(value: object) -> bytes:
+    """Return the value as JSON, as `jsonable` would tell it. Raises nothing."""
     try:
-        encoded = orjson.dumps(value, default=_default, option=_OPTIONS)
+        return orjson.dumps(value, default=_default, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):
         # A lone surrogate or an int over 64 bits somewhere inside, a list in itself, a method that raises.
-        encoded = orjson.dumps(_plain(value, depth=0))
-    return orjson.loads(encoded)
+        return orjson.dumps(_plain(value, depth=0))
 
 
 def _default(value: object) -> object:
     dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
     if callable(dump):
         return dump()
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields_of(value)
     for kinds, convert in _CONVERSIONS:
         if isinstance(value, kinds):
             return convert(value)
-    return str(value)
+    return str(cast("object", value))
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    told = {item.name: getattr(value, item.name) for item in fields(value) if not item.name.startswith("_")}
+    # The JS SDK knows the command that a tool returned by this key.
+    return {"lg_name": "Command", **told} if isinstance(value, Command) else told
 
 
 def _plain(value: object, *, depth: int) -> Any:

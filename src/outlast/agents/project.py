@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from outlast.agents.sections import Sections, read_sections
 from outlast.errors import AgentLoadError
 
 LANGGRAPH_FILE: Final = "langgraph.json"
@@ -67,6 +68,12 @@ class Project:
     env: Mapping[str, str] = field(default_factory=_nothing)
     dependencies: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=_nothing)
+    sections: Sections = field(default_factory=Sections)
+
+    def target(self, section: str, text: str) -> AgentSpec:
+        """Return what `./file.py:name` or `module:name` in a section names; raises AgentLoadError if it is neither."""
+        where = f"{self.file or self.root}: {section}"
+        return _target(where, self.root, section, text, "", what="an object")
 
     def declared_at(self, name: str) -> str:
         """Where the agent is declared, as `file:line` when the line can be found."""
@@ -148,13 +155,20 @@ def _from_json(file: Path, text: str) -> Project:
             '"graphs": {"my_agent": "./agent.py:graph"}'
         )
     graphs = _table(table["graphs"], file, "graphs")
-    return Project(
+    project = Project(
         root=file.parent,
         file=file,
         agents={name: _spec(file, name, entry, target_key="path") for name, entry in graphs.items()},
         env=_env(file, table.get("env", {})),
         dependencies=_dependencies(file, table.get("dependencies", [])),
+        sections=read_sections(file, table),
     )
+    # Said now, and not when the server starts.
+    if project.sections.auth is not None:
+        project.target("auth.path", project.sections.auth.path)
+    if project.sections.http.app is not None:
+        project.target("http.app", project.sections.http.app)
+    return project
 
 
 def _from_toml(file: Path, text: str) -> Project:
@@ -194,11 +208,11 @@ def _spec(file: Path, name: str, entry: object, *, target_key: str) -> AgentSpec
     return _target(where, file.parent, name, target, description)
 
 
-def _target(where: str, root: Path, name: str, target: str, description: str) -> AgentSpec:
+def _target(where: str, root: Path, name: str, target: str, description: str, *, what: str = "a graph") -> AgentSpec:
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
         raise AgentLoadError(
-            f"{where}: {target!r} does not name a graph. Write the file or module, a colon, and the variable: "
+            f"{where}: {target!r} does not name {what}. Write the file or module, a colon, and the variable: "
             f"'./agent.py:graph' or 'my_app.agent:graph'."
         )
     if place.endswith(".py"):

@@ -1,18 +1,22 @@
 """The project's agents by name: loaded on first use, checked together at start-up."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.store.base import BaseStore
+from langgraph_sdk.auth.types import BaseUser
 
 from outlast.agents.building import AnyGraph, Source, build_graph, find_source
+from outlast.agents.factories import AccessContext, Occasion
 from outlast.agents.project import AgentSpec, Project, find_project, load_project
 from outlast.agents.version import graph_version
 from outlast.errors import AgentLoadError, NotFound
 
-__all__ = ["Agent", "AgentSpec", "Project", "Registry", "find_project", "load_project"]
+__all__ = ["AccessContext", "Agent", "AgentSpec", "Project", "Registry", "find_project", "load_project"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +31,15 @@ class Agent:
 class Registry:
     """Loads the agents of one project and keeps them until `aclose`.
 
-    An agent is imported once. Its graph is built once too, unless its factory takes the config:
+    An agent is imported once. Its graph is built once too, unless its factory takes the config or the runtime:
     then each call builds one. A failed load is not remembered, so the next call tries again.
-    Belongs to one event loop.
+    `store` is what factories see as the runtime's. Belongs to one event loop.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *, store: BaseStore | None = None) -> None:
         self.names: tuple[str, ...] = tuple(project.agents)
         self._project = project
+        self._store = store
         self._sources: dict[str, Source] = {}
         self._agents: dict[str, Agent] = {}
         self._loading = asyncio.Lock()
@@ -45,24 +50,37 @@ class Registry:
         """Return the agent, loading it on first use.
 
         Raises NotFound for an unknown name and AgentLoadError when it cannot be loaded, or when its
-        graph lives as long as one run only (a context manager that takes config): see `opened`.
+        graph lives as long as one run only (a context manager that takes config or runtime): see `opened`.
         """
         async with self._loading:
             source = await self._source(name)
             if not source.per_call:
                 return await self._kept(source)
-        return _agent(source, await build_graph(source, config, None))
+        return _agent(source, await build_graph(source, Occasion(config=config, store=self._store), None))
 
     @asynccontextmanager
-    async def opened(self, name: str, config: RunnableConfig | None = None) -> AsyncGenerator[Agent, None]:
-        """Provide the agent for one run; what its factory opened for this run is closed at the end."""
+    async def opened(
+        self,
+        name: str,
+        config: RunnableConfig | None = None,
+        *,
+        access: AccessContext = "threads.read",
+        user: BaseUser | Mapping[str, Any] | None = None,
+        context: Any = None,
+    ) -> AsyncGenerator[Agent, None]:
+        """Provide the agent for one use; what its factory opened for it is closed at the end.
+
+        `access` tells a factory why it is called; only `threads.create_run` runs nodes, and only then it sees the
+        context. Raises NotFound, AgentLoadError, and InvalidInput for a context that is not what the factory declares.
+        """
         async with self._loading:
             source = await self._source(name)
         if not source.per_call:
             yield await self.get(name)
             return
+        occasion = Occasion(access=access, config=config, user=user, context=context, store=self._store)
         async with AsyncExitStack() as resources:
-            yield _agent(source, await build_graph(source, config, resources))
+            yield _agent(source, await build_graph(source, occasion, resources))
 
     async def load_all(self) -> None:
         """Load every agent; raises one AgentLoadError that names all broken ones."""
@@ -114,7 +132,7 @@ class Registry:
     async def _keep(self, source: Source, ready: asyncio.Future[Agent]) -> None:
         # Context managers that hold a cancel scope (MCP clients do) must be left by the task that entered them.
         async with AsyncExitStack() as resources:
-            ready.set_result(_agent(source, await build_graph(source, None, resources)))
+            ready.set_result(_agent(source, await build_graph(source, Occasion(store=self._store), resources)))
             await self._closing.wait()
 
 

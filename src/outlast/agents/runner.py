@@ -1,153 +1,162 @@
-"""Run a claimed run's graph so that every completed step survives the process.
+"""Run a claimed run's graph so that every completed step survives the process."""
 
-input      a run that has no checkpoint yet starts with its input
-None       a run that has one goes on from it: its input is never applied twice
-resume     a run that was answered gives the answer to the checkpoint that asked, and to no later one
-"""
-
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
-from langgraph.checkpoint.serde.types import INTERRUPT
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
-from langgraph.types import Command, GraphOutput, Interrupt
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command, Interrupt
 
+from outlast.agents import calling
+from outlast.agents.calling import run_config
 from outlast.agents.checkpoints.saver import Checkpointer
-from outlast.agents.jsonable import jsonable
+from outlast.agents.chunks import Part
+from outlast.agents.first_step import after_input
+from outlast.agents.recording import Recorder
 from outlast.agents.registry import Agent
 from outlast.domain.outcome import Drained, Failed, Outcome, Succeeded, Waiting
 from outlast.domain.run import ClaimedRun
+from outlast.errors import NotFound
 
 # LangGraph's channel that makes a node run next.
 _TRIGGER = "branch:to:"
-# Keys of `configurable` that are ours to set, whatever the request says.
-_RESERVED = frozenset({"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
 
 
-def run_config(run: ClaimedRun, *, version: str | None = None) -> RunnableConfig:
-    """Return the configuration the graph sees; the version is kept with each checkpoint."""
-    given = dict(run.config)
-    asked = cast("dict[str, Any]", given.pop("configurable", None) or {})
-    configurable = {key: value for key, value in asked.items() if key not in _RESERVED and not key.startswith("__")}
-    config: dict[str, Any] = {key: given[key] for key in ("recursion_limit", "tags", "max_concurrency") if key in given}
-    config["configurable"] = {**configurable, "thread_id": run.thread_id, "run_id": str(run.id)}
-    config["metadata"] = {
-        **run.metadata, "run_id": str(run.id), "graph_id": run.agent, "run_attempt": run.errors + run.crashes + 1
-    }  # fmt: skip
-    if version is not None:
-        config["metadata"]["graph_version"] = version
-    return cast("RunnableConfig", config)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """What the graph is called with, and the checkpoint that it goes on from, where that had to be looked at."""
+
+    given: Any
+    config: RunnableConfig
+    head: CheckpointTuple | None = None
 
 
-async def execute(agent: Agent, saver: Checkpointer, run: ClaimedRun, control: RunControl) -> Outcome:
-    """Take the graph as far as it goes.
+@dataclass(slots=True)
+class _Said:
+    """What is left of the parts of an attempt: the last state, and the questions with the graph that asked first."""
+
+    state: Part | None = None
+    interrupts: dict[str, Interrupt] = field(default_factory=dict[str, Interrupt])
+    asked_in: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def hear(self, part: Part) -> None:
+        if part.mode != "values":
+            return
+        for interrupt in part.interrupts:
+            self.asked_in.setdefault(interrupt.id, part.ns)
+        if not part.ns:
+            self.state = part
+            self.interrupts |= {interrupt.id: interrupt for interrupt in part.interrupts}
+
+
+async def execute(
+    agent: Agent,
+    saver: Checkpointer,
+    run: ClaimedRun,
+    control: RunControl,
+    recorder: Recorder,
+    *,
+    store: BaseStore | None = None,
+) -> Outcome:
+    """Take the graph as far as it goes; what it says on the way goes to the recorder.
 
     Raises LeaseLost when the run has another owner, and whatever the graph raises.
     """
-    graph: Any = copy(agent.graph)
-    graph.checkpointer = saver
-    config = run_config(run, version=agent.version)
-    head = await saver.aget_tuple(_thread(run)) if _may_have_progress(run) else None
-    given = _next_input(run, head)
-    if isinstance(given, Waiting):
-        return given
-    if head is not None and _resumes(given):
-        mismatch = await _version_mismatch(graph, agent, run, config, head)
+    graph = _equipped(agent, saver, store)
+    start = await _start(saver, run, run_config(run, version=agent.version))
+    if isinstance(start.given, Waiting):
+        return start.given
+    if start.head is not None and _resumes(start.given):
+        mismatch = await _version_mismatch(graph, agent, run, start)
         if mismatch is not None:
             return mismatch
+    recorder.begin()
+    said = _Said()
+    arguments = calling.graph_arguments(run, graph) | {"control": control}
     try:
-        result = await graph.ainvoke(given, config, durability="sync", control=control, version="v2")
+        await _listen(calling.parts(graph, start.given, start.config, run.id, recorder, **arguments), recorder, said)
     except GraphDrained:
         return Drained()
-    output: GraphOutput[Any] = result
-    if output.interrupts or _has_breakpoints(graph):
-        waiting = await _waiting(graph, saver, run, output)
+    if said.interrupts or _has_breakpoints(graph, run):
+        waiting = await _waiting(graph, saver, run, said)
         if waiting is not None:
             return waiting
-    return Succeeded(output=jsonable(output.value))
+    return _succeeded(graph, saver, run, said)
+
+
+def _equipped(agent: Agent, saver: Checkpointer, store: BaseStore | None) -> Any:
+    graph: Any = after_input(copy(agent.graph), saver.accepted.settled)
+    graph.checkpointer = saver
+    # A store of the author's own stays; one in memory would forget with this process what other workers never saw.
+    if store is not None and (graph.store is None or isinstance(graph.store, InMemoryStore)):
+        graph.store = store
+    return graph
+
+
+async def _start(saver: Checkpointer, run: ClaimedRun, config: RunnableConfig) -> _Start:
+    if run.options.tracer is not None:
+        config["callbacks"] = [calling.tracer(run.options.tracer)]
+    head = await saver.aget_tuple(_thread(run)) if _needs_head(run) else None
+    checkpoint = calling.checkpoint_of(run)
+    if checkpoint is None or (head is not None and calling.is_of(run, head)):
+        return _Start(given=calling.graph_input(run, head), config=config, head=head)
+    return await _start_at(saver, run, config, head, checkpoint)
+
+
+async def _start_at(
+    saver: Checkpointer, run: ClaimedRun, config: RunnableConfig, head: CheckpointTuple | None, at: Mapping[str, Any]
+) -> _Start:
+    """Start from a checkpoint that was named; LangGraph would take one that does not exist for an empty thread."""
+    address = calling.addressed(_thread(run), calling.root_of(at))
+    found = await saver.aget_tuple(address)
+    if found is None:
+        raise NotFound("checkpoint", str(at.get("checkpoint_id") or at.get("checkpoint_map")))
+    if run.answered and head is not None and head.checkpoint["id"] == found.checkpoint["id"]:
+        # Named, but not left: the answer belongs to the question that the thread asks.
+        return _Start(given=calling.graph_input(run, head), config=config, head=head)
+    given = calling.answer_to(run, found) if run.answered else calling.first_input(run)
+    return _Start(given=given, config=calling.addressed(config, at), head=found)
+
+
+async def _listen(stream: AsyncGenerator[Part], recorder: Recorder, said: _Said) -> None:
+    async with aclosing(stream) as parts:
+        async for part in parts:
+            said.hear(part)
+            recorder.record(part)
 
 
 def _thread(run: ClaimedRun) -> RunnableConfig:
     return {"configurable": {"thread_id": run.thread_id}}
 
 
-def _may_have_progress(run: ClaimedRun) -> bool:
-    # Epoch 1 is the first claim ever: nobody has executed anything of this run.
-    return run.epoch > 1 and run.has_state
-
-
-def _next_input(run: ClaimedRun, head: CheckpointTuple | None) -> Any:
-    if head is None:
-        return run.input
-    if run.answered and run.waiting_at == UUID(head.checkpoint["id"]):
-        return _resumption(run, head)
-    return None if head.metadata.get("run_id") == str(run.id) else run.input
-
-
-def _resumption(run: ClaimedRun, head: CheckpointTuple) -> Any:
-    """Address the answer to its question by id, if that is still open; else go on, or wait for what is asked now.
-
-    Bare, LangGraph refuses None, and takes an empty mapping for one of ids: the question would be asked again. A node
-    may ask again at the same checkpoint, and a worker may have died just then: LangGraph would take the answer that was
-    given to the first question for the second.
-    """
-    questions = _open_questions(head)
-    if not questions:
-        # A breakpoint asks nothing; an answer kept for it would be taken for that to the next question.
-        return None
-    asked = set(run.asked or questions)
-    if asked.isdisjoint(questions):
-        return _waiting_for(questions.values(), head)
-    if _names_one(run.answer, asked):
-        named = {question: text for question, text in run.answer.items() if question in questions}
-        return Command(resume=named) if named else None
-    return Command(resume={asked.pop(): run.answer} if len(asked) == 1 else run.answer)
-
-
-def _open_questions(head: CheckpointTuple) -> dict[str, Interrupt]:
-    """Return the questions of tasks that have not finished since, by id."""
-    writes = head.pending_writes or ()
-    finished = {task_id for task_id, channel, _ in writes if channel not in WRITES_IDX_MAP}
-    return {
-        item.id: item
-        for task_id, channel, value in writes
-        if channel == INTERRUPT and task_id not in finished
-        for item in value
-    }
-
-
-def _names_one(answer: object, asked: set[str]) -> bool:
-    return isinstance(answer, dict) and not asked.isdisjoint(cast("dict[str, Any]", answer))
-
-
-def _waiting_for(questions: Iterable[Interrupt], head: CheckpointTuple) -> Waiting:
-    return Waiting(
-        interrupts=[_question(interrupt) for interrupt in questions],
-        checkpoint_id=UUID(head.checkpoint["id"]),
-        output=None,
-    )
+def _needs_head(run: ClaimedRun) -> bool:
+    # Epoch 1 is the first claim ever: nobody has executed anything of this run. But it may answer another one's.
+    return run.has_state and (run.epoch > 1 or run.answered)
 
 
 def _resumes(given: object) -> bool:
     return given is None or isinstance(given, Command)
 
 
-async def _version_mismatch(
-    graph: Any, agent: Agent, run: ClaimedRun, config: RunnableConfig, head: CheckpointTuple
-) -> Failed | None:
+async def _version_mismatch(graph: Any, agent: Agent, run: ClaimedRun, start: _Start) -> Failed | None:
     """Refuse to go on with a graph that has lost the place where the run stands.
 
     LangGraph would find nothing to do and call the run finished, and an answer would be dropped.
     """
+    head = cast("CheckpointTuple", start.head)
     before = head.metadata.get("graph_version")
     if before in (None, agent.version):
         return None
-    if not _lost_steps(head, graph) and (not run.answered or (await graph.aget_state(config)).next):
+    if not _lost_steps(head, graph) and (not run.answered or (await graph.aget_state(start.config)).next):
         return None
     message = (
         f"agent {agent.name!r} is now version {agent.version}, the run stands in version {before} "
@@ -164,25 +173,50 @@ def _lost_steps(head: CheckpointTuple, graph: Any) -> list[str]:
     return [node for node in (*triggered, *sent) if node not in graph.nodes]
 
 
-def _has_breakpoints(graph: Any) -> bool:
-    return bool(graph.interrupt_before_nodes or graph.interrupt_after_nodes)
+def _has_breakpoints(graph: Any, run: ClaimedRun) -> bool:
+    return bool(
+        graph.interrupt_before_nodes
+        or graph.interrupt_after_nodes
+        or run.options.interrupt_before
+        or run.options.interrupt_after
+    )
 
 
-async def _waiting(graph: Any, saver: Checkpointer, run: ClaimedRun, output: "GraphOutput[Any]") -> Waiting | None:
+def _succeeded(graph: Any, saver: Checkpointer, run: ClaimedRun, said: _Said) -> Succeeded:
+    # A graph that changed nothing may have said nothing.
+    state = said.state.json() if said.state is not None else None
+    if not run.options.plain:
+        return Succeeded(output=None, values=state, stands_at=saver.accepted.stands_at)
+    whole = _names(graph.output_channels) == _names(graph.stream_channels_asis)
+    stands_at = saver.accepted.stands_at if whole else None
+    output = orjson.loads(state) if state is not None else None
+    return Succeeded(output=output, values=state if whole else None, stands_at=stands_at)
+
+
+def _names(channels: Any) -> Any:
+    return channels if isinstance(channels, str) else frozenset(cast("Sequence[str]", channels))
+
+
+async def _waiting(graph: Any, saver: Checkpointer, run: ClaimedRun, said: _Said) -> Waiting | None:
     """Return what the run waits for; None when it only passed a breakpoint's check."""
     head = await saver.aget_tuple(_thread(run))
-    interrupts = [_question(interrupt) for interrupt in output.interrupts]
+    interrupts = [_question(interrupt, said) for interrupt in said.interrupts.values()]
     if not interrupts:
         state = await graph.aget_state(_thread(run))
         interrupts = [{"id": None, "value": None, "node": node} for node in state.next]
         if not interrupts:
             return None
+    done = _succeeded(graph, saver, run, said)
+    by_task = calling.questions_by_task(head) if head is not None else {}
     return Waiting(
         interrupts=interrupts,
         checkpoint_id=UUID(head.checkpoint["id"]) if head is not None else None,
-        output=jsonable(output.value),
+        output=done.output,
+        values=done.values,
+        tasks={task: [calling.question(item) for item in items] for task, items in by_task.items()},
     )
 
 
-def _question(interrupt: Interrupt) -> dict[str, Any]:
-    return {"id": interrupt.id, "value": jsonable(interrupt.value)}
+def _question(interrupt: Interrupt, said: _Said) -> dict[str, Any]:
+    where = said.asked_in.get(interrupt.id)
+    return {**calling.question(interrupt), "ns": list(where)} if where else calling.question(interrupt)

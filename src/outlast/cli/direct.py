@@ -10,6 +10,7 @@ from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.settings import Settings
 from outlast.storage.postgres.pool import Pool, connect
+from outlast.storage.postgres.run_ends import Tx
 from outlast.storage.postgres.runs import RunStore
 
 T = TypeVar("T")
@@ -34,6 +35,12 @@ async def _call(action: Callable[[RunQueue, Settings], Awaitable[T]]) -> T:
         await pool.open()
         try:
             # Hints that are not sent before the end cost a poll interval, no more.
-            return await action(RunQueue(RunStore(pool), wakeup), complete)
+            return await action(RunQueue(RunStore(pool, erase=_erase), wakeup), complete)
         finally:
             await pool.close()
+
+
+async def _erase(connection: Tx, thread: bytes, run_ids: set[str]) -> None:
+    from outlast.agents.checkpoints.erasing import delete_runs_in  # noqa: PLC0415 - few commands roll anything back
+
+    await delete_runs_in(connection, thread, run_ids)

@@ -25,7 +25,7 @@ from langgraph.runtime import RunControl
 from outlast.cli import logs
 from outlast.cli.processes import start_child
 from outlast.cli.session import read_project, read_settings
-from outlast.domain.outcome import Settlement
+from outlast.domain.outcome import Cancelled, Settlement, mark_of_outcome
 from outlast.domain.run import ClaimedRun, RunStatus
 from outlast.errors import DatabaseUnavailable
 from outlast.queues.wakeup import QUEUED
@@ -62,7 +62,7 @@ class Isolation:
                     raise
                 task.uncancel()
                 await _cancel(child)
-                await self._settle(run, Settlement(status=RunStatus.CANCELLED))
+                await self._settle(run, Settlement(status=RunStatus.CANCELLED, thread=mark_of_outcome(Cancelled())))
             else:
                 await self._account(run, begun=begun.seen(), drained=control.drain_requested)
 

@@ -21,6 +21,7 @@ _SHOWN: Final[Mapping[str, tuple[int, str]]] = {
     "worker.fenced": (logging.ERROR, "worker could not renew its lease in time and gives up its runs"),
     "recovery.reaped": (logging.WARNING, "runs of a dead worker go on"),
     "run.settled": (logging.WARNING, "run failed; `outlast runs show ID` says why"),
+    "cron.skipped": (logging.WARNING, "a tick of a cron has no run"),
     "loop.failed": (logging.WARNING, "a background loop failed and goes on"),
 }
 _REPEAT_SECONDS: Final = 10.0

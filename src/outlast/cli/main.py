@@ -12,12 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from outlast import __version__
-from outlast.cli import db, runs
+from outlast.cli import db, importing, runs
 from outlast.cli.failures import exit_code, message
 from outlast.errors import OutlastError
 
 Host = Annotated[str | None, typer.Option(help="Listen on this address.  [default: 127.0.0.1]", show_default=False)]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Listen here; 0 picks a free one.  [default: 8123]")]
+Anonymous = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-anonymous", help="Let other machines in although the project has no auth.", show_default=False
+    ),
+]
 Concurrency = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Runs at the same time in a worker.  [default: 32]")
 ]
@@ -41,6 +47,7 @@ app = typer.Typer(
 )
 app.add_typer(runs.app, name="runs")
 app.add_typer(db.app, name="db")
+app.add_typer(importing.app, name="import")
 
 
 def main() -> None:
@@ -83,7 +90,9 @@ def dev(
     *,
     host: Host = None,
     port: Port = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.  [default: 1]")] = None,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Execute runs in the API's own process.")] = False,
+    allow_anonymous: Anonymous = None,
     concurrency: Concurrency = None,
     parent: Parent = None,
 ) -> None:
@@ -93,40 +102,51 @@ def dev(
     the project, which keeps its data for the next time. A worker that dies is replaced, and its runs go on. Ctrl-C lets
     steps in progress end and stops everything; a second Ctrl-C stops now. Either way nothing that was saved is lost.
 
+    With --in-process there is one process: the first token comes sooner, and your debugger can stop inside of nodes.
+    What kills or blocks it then also stops the API.
+
     \b
     Examples:
       outlast dev
       outlast dev --port 0 --workers 2
+      outlast dev --in-process
       DATABASE_URL=postgresql://localhost/app outlast dev
 
     Next: start a run with the curl line it prints, then `outlast runs list`.
     """
     from outlast.cli import processes, session
 
+    if in_process and workers is not None:
+        raise typer.BadParameter("give either --workers or --in-process")
     processes.end_with_parent(parent)
-    project, settings = session.read(_arguments(host=host, port=port, concurrency=concurrency))
+    project, settings = session.read(
+        _arguments(host=host, port=port, allow_anonymous=allow_anonymous, concurrency=concurrency)
+    )
     from outlast.cli.dev import develop
 
-    processes.run(develop(project, settings, workers=workers))
+    processes.run(develop(project, settings, workers=0 if in_process else workers or 1))
 
 
 @app.command()
-def serve(*, host: Host = None, port: Port = None) -> None:
+def serve(*, host: Host = None, port: Port = None, allow_anonymous: Anonymous = None) -> None:
     """Serve the HTTP API, and nothing else.
 
     Runs are executed by `outlast worker`. Start as many as you like, on any machine that reaches the database. They
     share nothing but the database, so any of them can answer for any run. SIGTERM lets requests in progress end.
 
+    Other machines are let in where langgraph.json names an auth. Without one, an address that they can reach is
+    refused, unless --allow-anonymous says that something in front of it asks who they are.
+
     \b
     Examples:
       DATABASE_URL=postgresql://localhost/app outlast serve
-      DATABASE_URL=postgresql://localhost/app outlast serve --host 0.0.0.0 --port 80
+      DATABASE_URL=postgresql://localhost/app outlast serve --host 0.0.0.0 --port 80 --allow-anonymous
 
     Next: GET /health says whether database, schema and a worker are there.
     """
     from outlast.cli import processes, session
 
-    project, settings = session.read(_arguments(host=host, port=port))
+    project, settings = session.read(_arguments(host=host, port=port, allow_anonymous=allow_anonymous))
     from outlast.cli.serving import serve as serve_api
 
     processes.run(serve_api(project, settings, ready=lambda url: typer.echo(f"API: {url}")))
@@ -173,7 +193,12 @@ def isolated_run(
 
 
 def _arguments(
-    *, host: str | None = None, port: int | None = None, concurrency: int | None = None
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    allow_anonymous: bool | None = None,
+    concurrency: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return what was given, in the shape of the settings; None is not given."""
-    return {"server": {"host": host, "port": port}, "worker": {"concurrency": concurrency}}
+    server = {"host": host, "port": port, "allow_anonymous": allow_anonymous}
+    return {"server": server, "worker": {"concurrency": concurrency}}

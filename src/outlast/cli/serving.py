@@ -1,15 +1,19 @@
 """`outlast serve`: the HTTP API until a signal comes."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from outlast.agents.project import Project
 from outlast.cli import logs, session
 from outlast.cli.processes import stop_signals
+from outlast.errors import AgentLoadError
 from outlast.runtime import Runtime
 from outlast.server.app import serve as serve_api
 from outlast.server.listening import listen
 from outlast.settings import ServerSettings, Settings
+
+log = logging.getLogger(__name__)
 
 
 async def serve(project: Project, settings: Settings, *, ready: Callable[[str], None]) -> None:
@@ -21,8 +25,24 @@ async def serve(project: Project, settings: Settings, *, ready: Callable[[str], 
         Runtime.open(complete, project, application_name="outlast-serve") as runtime,
     ):
         stopping = asyncio.Event()
+        loading = asyncio.create_task(_load_agents(runtime), name="outlast-load")
         with stop_signals(stopping.set):
-            await serve_until(stopping, runtime, ready)
+            try:
+                await serve_until(stopping, runtime, ready)
+            finally:
+                loading.cancel()
+                await asyncio.wait({loading})
+
+
+async def _load_agents(runtime: Runtime) -> None:
+    """Load what schemas and states will be asked of, so that the first who asks need not wait for the imports.
+
+    A broken agent is no reason not to serve the others: whoever uses it learns of it.
+    """
+    try:
+        await runtime.registry.load_all()
+    except AgentLoadError as error:
+        log.warning("%s", error)
 
 
 def check_port(server: ServerSettings) -> None:

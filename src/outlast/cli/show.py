@@ -13,6 +13,7 @@ _COLUMNS: Final = ("id", "status", "agent", "thread", "progress", "created", "er
 _COLOURS: Final = {
     RunStatus.RUNNING: "cyan",
     RunStatus.WAITING: "yellow",
+    RunStatus.INTERRUPTED: "yellow",
     RunStatus.SUCCEEDED: "green",
     RunStatus.FAILED: "red",
 }
@@ -77,14 +78,16 @@ def _next_step(run: RunView) -> str:
     match run.status:
         case RunStatus.WAITING:
             return f"It waits for a person: outlast runs answer {run.id} '\"the answer\"'"
+        case RunStatus.INTERRUPTED:
+            return "It asked a person, and ended; the answer is another run of its thread, with command.resume."
         case RunStatus.FAILED:
             return f"When the cause is repaired, it can go on from its last saved step: outlast runs replay {run.id}"
         case RunStatus.RUNNING if run.cancel_requested_at is not None:
             return "It was cancelled, and its worker is stopping it."
-        case RunStatus.QUEUED if run.available_at > datetime.now(UTC):
-            return f"It is due at {_time(run.available_at)}."
         case RunStatus.QUEUED:
-            return "It is due; a worker takes it up as soon as one has room (`outlast worker`)."
+            later = run.available_at > datetime.now(UTC)
+            due = "It is due; a worker takes it up as soon as one has room (`outlast worker`)."
+            return f"It is due at {_time(run.available_at)}." if later else due
         case _:
             return ""
 

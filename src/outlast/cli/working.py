@@ -23,13 +23,13 @@ async def work(project: Project, settings: Settings, *, has_parent: bool) -> Non
     ):
         # All of them now: a run must not be the first to find out that an agent is broken.
         await runtime.registry.load_all()
-        _spare_the_collector()
+        spare_the_collector()
         worker = runtime.worker(isolate=Isolation(runtime))
         with stop_signals(worker.drain, interrupt=not has_parent):
             await composition.work(runtime, worker)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Keep what is loaded out of every later garbage collection.
 
     LangChain alone is half a million objects that live as long as the process; walking them again and again

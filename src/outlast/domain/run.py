@@ -3,22 +3,29 @@
     blocked --> queued --> running --> succeeded
        |          |  ^        |  |---> waiting --> queued     (a person answered)
        |          |  |        |  |---> failed ---> queued     (a person replayed it)
+       |          |  |        |  |---> interrupted            (it asked, and the answer will be another run)
        |          |  +--------+                               (retry later, lease lost, drained)
        +----------+------ any but the ended ones --> cancelled
 
+    queued --> blocked          (it is due later, and another one is due)
+    waiting --> interrupted     (another run takes its place)
+
 At most one run of a thread is at its front: queued, running or waiting. The others are blocked behind it, in order of
 priority and age, and the transaction that ends the one in front makes the next one queued. A waiting run keeps its
-place: what comes after an open question waits for the answer.
+place: what comes after an open question waits for the answer. A run of the Agent Server API does not wait: there a
+question ends the run as interrupted, and the answer is a run of its own.
 
 A failed run is a dead letter: nothing of it is lost, and a person may replay it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
+
+from outlast.domain.options import PLAIN, CancelAction, Multitask, RunOptions
 
 
 class RunStatus(StrEnum):
@@ -31,21 +38,21 @@ class RunStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # no attempt left, or no attempt can help
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # the graph asked a person; the answer will be another run
 
 
 TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.BLOCKED: frozenset({RunStatus.QUEUED, RunStatus.CANCELLED}),
-    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
-    RunStatus.RUNNING: frozenset(
-        {RunStatus.QUEUED, RunStatus.WAITING, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED}
-    ),
-    RunStatus.WAITING: frozenset({RunStatus.QUEUED, RunStatus.CANCELLED}),
+    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.BLOCKED, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: frozenset(RunStatus) - {RunStatus.BLOCKED, RunStatus.RUNNING},
+    RunStatus.WAITING: frozenset({RunStatus.QUEUED, RunStatus.INTERRUPTED, RunStatus.CANCELLED}),
     RunStatus.SUCCEEDED: frozenset(),
     RunStatus.FAILED: frozenset({RunStatus.QUEUED, RunStatus.BLOCKED}),
     RunStatus.CANCELLED: frozenset(),
+    RunStatus.INTERRUPTED: frozenset(),
 }
 
-ENDED: Final = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED})
+ENDED: Final = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED})
 FRONT: Final = frozenset({RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING})
 
 
@@ -68,6 +75,13 @@ class NewRun:
     delay_seconds: float = 0.0
     max_attempts: int = 3
     timeout_seconds: int | None = None
+    options: RunOptions = PLAIN
+    assistant_id: UUID | None = None
+    #: The thread was made for this run, and goes with it.
+    temporary: bool = False
+    #: Where its end is told.
+    webhook: str | None = None
+    multitask: Multitask = "enqueue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +109,15 @@ class ClaimedRun:
     waiting_at: UUID | None
     #: The ids of the questions that it was given for.
     asked: tuple[str, ...] = ()
+    #: By the database's clock.
+    claimed_at: datetime
+    options: RunOptions = PLAIN
+    assistant_id: UUID | None = None
+    temporary: bool = False
+    #: The last position in the line of the thread's stream.
+    thread_last_pos: int = 0
+    #: Somebody follows the thread from another process.
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +148,27 @@ class RunView:
     progress_at: datetime | None
     worker_id: UUID | None
     worker_pid: int | None
+    claimed_at: datetime | None
+    options: RunOptions
+    assistant_id: UUID | None
+    multitask: Multitask
+    cancel_action: CancelAction | None
+    cancel_reason: str | None
+    temporary: bool
+    webhook: str | None
+    #: Of its last record in the stream; None when nothing was kept.
+    last_pos: int | None
+    #: What it was started with; left out (None, empty) where runs are listed for people.
+    input: Any = None
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to it by itself."""
         return self.status in ENDED
+
+    @property
+    def updated_at(self) -> datetime:
+        """When something happened to it last."""
+        moments = (self.started_at, self.claimed_at, self.cancel_requested_at, self.ended_at)
+        return max((moment for moment in moments if moment is not None), default=self.created_at)

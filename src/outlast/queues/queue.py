@@ -1,15 +1,23 @@
 """The durable queue of runs, as the rest of the program uses it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
+from outlast.domain.intake import Intake
+from outlast.domain.options import CancelAction
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
+from outlast.errors import Conflict, RunEnded
 from outlast.queues.wakeup import CANCEL, QUEUED, SETTLED, Wakeup
+from outlast.storage.postgres.run_intake import Admission, Key
 from outlast.storage.postgres.runs import RunStore
+from outlast.telemetry import emit
+
+_POLL_SECONDS: Final = 1.0
 
 
 class RunQueue:
@@ -19,14 +27,33 @@ class RunQueue:
         self.store = store
         self._wakeup = wakeup
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._poll: asyncio.Task[None] | None = None
         wakeup.subscribe(self._heard)
 
-    async def enqueue(self, run: NewRun, *, key: tuple[str, str, bytes] | None = None) -> UUID:
+    async def enqueue(self, run: NewRun, *, key: Key | None = None) -> UUID:
         """Store a run durably and wake a worker; see `RunStore.enqueue`. Returns the id of the run for this key."""
-        run_id, status = await self.store.enqueue(run, key=key)
-        if status is RunStatus.QUEUED:
+        return (await self.admit(run, Intake(), key=key)).run_id
+
+    async def admit(self, run: NewRun, intake: Intake, *, key: Key | None = None) -> Admission:
+        """Store a run under the rules of its intake and tell who is concerned; raises as `RunIntake.admit`."""
+        admission = await self.store.intake.admit(run, intake, key=key)
+        self.tell(admission)
+        return admission
+
+    async def admit_all(self, runs: Sequence[tuple[NewRun, Intake]], *, key: Key | None = None) -> list[Admission]:
+        """Store runs of new threads, all or none; raises as `RunIntake.admit_all`."""
+        admissions = await self.store.intake.admit_all(runs, key=key)
+        self.tell(*admissions)
+        return admissions
+
+    def tell(self, *admissions: Admission) -> None:
+        """Tell who is concerned by runs that were stored, once that is committed."""
+        if ended := [run_id for admission in admissions for run_id in admission.ended]:
+            self._wakeup.tell(SETTLED, ended)
+        if cancelled := [run_id for admission in admissions for run_id in admission.cancelled]:
+            self._wakeup.tell(CANCEL, cancelled)
+        if any(admission.status is RunStatus.QUEUED for admission in admissions):
             self._wakeup.tell(QUEUED)
-        return run_id
 
     async def claim(self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int) -> list[ClaimedRun]:
         """Make due runs this worker's."""
@@ -40,15 +67,61 @@ class RunQueue:
         if unblocked or status is RunStatus.QUEUED:
             self._wakeup.tell(QUEUED)
 
-    async def cancel(self, run_id: UUID) -> RunStatus:
-        """Ask a run to end; `running` in the answer means that its worker was told."""
-        status = await self.store.cancel(run_id)
-        if status is RunStatus.RUNNING:
-            self._wakeup.tell(CANCEL, [run_id])
-        else:
-            self._wakeup.tell(SETTLED, [run_id])
-            self._wakeup.tell(QUEUED)
+    async def cancel(
+        self, run_id: UUID, *, action: CancelAction = "interrupt", reason: str | None = None, access: str | None = None
+    ) -> RunStatus:
+        """Ask a run to end; `running` in the answer means that its worker was told.
+
+        Raises NotFound, also for a run whose thread `access` does not allow, and RunEnded.
+        """
+        status = await self.store.cancel(run_id, action=action, reason=reason, access=access)
+        self._tell_cancelled([(run_id, status)])
         return status
+
+    async def cancel_where(
+        self,
+        *,
+        statuses: Sequence[RunStatus],
+        thread_id: str | None = None,
+        run_ids: Sequence[UUID] | None = None,
+        action: CancelAction = "interrupt",
+        reason: str | None = None,
+        access: str | None = None,
+    ) -> list[tuple[UUID, RunStatus]]:
+        """Ask all runs of these statuses to end, of a thread, of a list of ids, or all there are; see `cancel`.
+
+        Returns those that were asked, `running` where the worker has still to stop it.
+        """
+        done = await self.store.ends.cancel_where(
+            statuses=statuses, thread_id=thread_id, run_ids=run_ids, action=action, reason=reason, access=access
+        )
+        self._tell_cancelled(done)
+        return done
+
+    def _tell_cancelled(self, runs: Sequence[tuple[UUID, RunStatus]]) -> None:
+        running = [run_id for run_id, status in runs if status is RunStatus.RUNNING]
+        ended = [run_id for run_id, status in runs if status is not RunStatus.RUNNING]
+        if running:
+            self._wakeup.tell(CANCEL, running)
+        if ended:
+            self._wakeup.tell(SETTLED, ended)
+            self._wakeup.tell(QUEUED)
+
+    async def delete(self, run_id: UUID, *, timeout: timedelta, access: str | None = None) -> None:  # noqa: ASYNC109 - as `wait`
+        """Delete a run; one that runs is cancelled first. What it wrote into its thread stays.
+
+        Raises NotFound, and Conflict when it has not stopped in time.
+        """
+        try:
+            await self.store.ends.delete(run_id, access=access)
+        except Conflict:
+            # It may end by itself just now.
+            with suppress(RunEnded):
+                await self.cancel(run_id, reason="deleted", access=access)
+            await self.wait(run_id, timeout=timeout)
+            await self.store.ends.delete(run_id, access=access)
+        self._wakeup.tell(SETTLED, [run_id])
+        self._wakeup.tell(QUEUED)
 
     async def answer(self, run_id: UUID, answer: Any) -> None:
         """Give a waiting run its answer; raises Conflict when it was answered already."""
@@ -61,29 +134,43 @@ class RunQueue:
         self._wakeup.tell(QUEUED)
         return status
 
-    async def wait(self, run_id: UUID, *, timeout: timedelta) -> RunView:  # noqa: ASYNC109 - not an error but an answer
-        """Return the run when it has ended or waits for a person, or as it is when the time is over."""
-        stopped = asyncio.Event()
-        self._waiters.setdefault(run_id, set()).add(stopped)
+    async def wait(self, run_id: UUID, *, timeout: timedelta | None) -> RunView:  # noqa: ASYNC109 - not an error but an answer
+        """Return the run when it has ended or waits for a person, or as it is when the time (None: for ever) is over.
+
+        No connection is held meanwhile. Raises NotFound, also when it was rolled back or deleted while we waited.
+        """
+        moved = asyncio.Event()
+        self._waiters.setdefault(run_id, set()).add(moved)
+        self._begin_polling()
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
+            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
                 while not (view := await self.store.get(run_id)).ended and view.status is not RunStatus.WAITING:
-                    await self._next(stopped)
+                    await moved.wait()
+                    moved.clear()
                 return view
         except TimeoutError:
             return await self.store.get(run_id)
         finally:
-            self._waiters[run_id].discard(stopped)
+            self._waiters[run_id].discard(moved)
             if not self._waiters[run_id]:
                 del self._waiters[run_id]
 
-    async def _next(self, stopped: asyncio.Event) -> None:
-        """Wait for a hint about the run, or long enough for a lost one."""
-        try:
-            await asyncio.wait_for(stopped.wait(), timeout=1.0)
-        except TimeoutError:
-            return
-        stopped.clear()
+    def _begin_polling(self) -> None:
+        if self._poll is None or self._poll.done():
+            self._poll = asyncio.create_task(self._look_for_lost_hints(), name="outlast-waits")
+
+    async def _look_for_lost_hints(self) -> None:
+        """Look once a second for all who wait, with one statement, for as long as anybody does."""
+        while self._waiters:
+            await asyncio.sleep(_POLL_SECONDS)
+            waited = list(self._waiters)
+            try:
+                still = await self.store.standing_still(waited) if waited else set[UUID]()
+            # Whoever waits must not wait for ever because the database was away for a moment.
+            except Exception as error:  # noqa: BLE001
+                emit("loop.failed", loop="waits", error=type(error).__name__)
+                continue
+            self._wake(still)
 
     def on_queued(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back when there may be something to claim."""
@@ -94,8 +181,10 @@ class RunQueue:
         return self._wakeup.subscribe(lambda topic, ids: callback(ids) if topic == CANCEL else None)
 
     def _heard(self, topic: str, ids: list[UUID]) -> None:
-        if topic != SETTLED:
-            return
-        for run_id in ids or list(self._waiters):
-            for stopped in self._waiters.get(run_id, ()):
-                stopped.set()
+        if topic == SETTLED:
+            self._wake(ids or self._waiters)
+
+    def _wake(self, run_ids: Iterable[UUID]) -> None:
+        for run_id in run_ids:
+            for moved in self._waiters.get(run_id, ()):
+                moved.set()

@@ -20,6 +20,10 @@ from outlast.telemetry import emit
 QUEUED = "queued"
 SETTLED = "settled"
 CANCEL = "cancel"
+#: Of threads, by key: there are records that were not there before; somebody follows.
+EVENTS = "events"
+WATCH = "watch"
+TOPICS = (QUEUED, SETTLED, CANCEL, EVENTS, WATCH)
 # PostgreSQL refuses 8,000 bytes; 200 ids of 32 characters and their commas fit.
 _MAX_IDS = 200
 _GATHER_SECONDS = 0.005
@@ -36,7 +40,11 @@ class Wakeup:
         self._settings = settings
         self._pending: dict[str, set[UUID]] = {}
         self._dirty = asyncio.Event()
+        # For handlers of this process: they need not wait for the way through the server.
+        self._local: dict[str, set[UUID]] = {}
+        self._sender_pid: int | None = None
         self._handlers: list[Handler] = []
+        self._ignored: dict[str, Callable[[], int | None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -54,17 +62,26 @@ class Wakeup:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def tell(self, topic: str, ids: Iterable[UUID] = ()) -> None:
-        """Hint at something; other processes and this one hear it, soon and at least once, or never."""
-        self._pending.setdefault(topic, set()).update(ids)
+        """Hint at something; other processes hear it, soon and at least once, or never; this one at its next turn."""
+        told = list(ids)
+        self._pending.setdefault(topic, set()).update(told)
         self._dirty.set()
+        if not self._local:
+            asyncio.get_running_loop().call_soon(self._call_local)
+        self._local.setdefault(topic, set()).update(told)
 
     def subscribe(self, handler: Handler) -> Callable[[], None]:
         """Call `handler(topic, ids)` on every hint; an empty list of ids means that any may be concerned."""
         self._handlers.append(handler)
         return lambda: self._handlers.remove(handler)
 
+    def ignore(self, topic: str, backend_pid: Callable[[], int | None]) -> None:
+        """Do not hear hints of a topic that this server process sends: they say what is known here."""
+        self._ignored[topic] = backend_pid
+
     @property
-    def _channel(self) -> str:
+    def channel(self) -> str:
+        """The name under which the processes of one schema tell each other."""
         return f"{self._settings.schema_name}_hints"
 
     async def _forever(self, round_: Callable[[AsyncConnection[Any]], Any]) -> None:
@@ -81,6 +98,7 @@ class Wakeup:
                 delay = min(delay * 2, 2.0)
 
     async def _send(self, connection: AsyncConnection[Any]) -> None:
+        self._sender_pid = connection.info.backend_pid
         loop = asyncio.get_running_loop()
         credit, refilled_at = _BURST, loop.time()
         while True:
@@ -94,15 +112,29 @@ class Wakeup:
             pending, self._pending = self._pending, {}
             for topic, ids in pending.items():
                 listed = ",".join(run_id.hex for run_id in ids) if len(ids) <= _MAX_IDS else ""
-                await connection.execute("SELECT pg_notify(%s, %s)", [self._channel, f"{topic}:{listed}"])
+                await connection.execute("SELECT pg_notify(%s, %s)", [self.channel, f"{topic}:{listed}"])
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
-        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-        for topic in (QUEUED, SETTLED, CANCEL):
+        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
+        for topic in TOPICS:
             self._call(topic, [])
         async for notification in connection.notifies():
             topic, _, listed = notification.payload.partition(":")
+            if notification.pid == self._sender_pid:
+                # Heard already.
+                continue
+            if topic in self._ignored and self._ignored[topic]() == notification.pid:
+                continue
             self._call(topic, [UUID(hex=text) for text in listed.split(",") if text])
+
+    def _call_local(self) -> None:
+        local, self._local = self._local, {}
+        for topic, ids in local.items():
+            try:
+                self._call(topic, list(ids) if len(ids) <= _MAX_IDS else [])
+            # A handler that fails is heard of, and must not keep the others from hearing.
+            except Exception as error:  # noqa: BLE001
+                emit("loop.failed", loop="hints", error=type(error).__name__)
 
     def _call(self, topic: str, ids: list[UUID]) -> None:
         for handler in list(self._handlers):

@@ -2,16 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+import outlast
+from outlast.domain.webhook import WebhookTarget
+from outlast.errors import ConfigurationError
 from outlast.runtime import Runtime
 from outlast.server import problems
+from outlast.server.auth.loading import load_auth
 from outlast.server.bodies import BodyLimit
+from outlast.server.describing import describe
 from outlast.server.envelope import Envelope
+from outlast.server.http_section import wrapped
 from outlast.server.listening import address, is_loopback, listen
 from outlast.server.routes import ROUTERS
 from outlast.settings import ServerSettings
@@ -23,12 +32,19 @@ _GRACE_SECONDS = 5
 
 
 def create_app(runtime: Runtime) -> FastAPI:
-    """Build the API on a runtime that is open and stays open."""
-    app = FastAPI(title="Outlast", docs_url=None, redoc_url=None, redirect_slashes=False)
+    """Build the API on a runtime that is open and stays open.
+
+    Raises ConfigurationError when the project's auth cannot be used.
+    """
+    app = FastAPI(title="Outlast", version=outlast.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.runtime = runtime
     app.state.gate = runtime.gate()
+    # Tasks that outlive the request that began them.
+    app.state.background = set[asyncio.Task[None]]()
+    app.state.auth = load_auth(runtime.project, studio=runtime.settings.server.studio)
     for router in ROUTERS:
         app.include_router(router)
+    describe(app, runtime.project.sections)
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_bytes=runtime.settings.server.max_body_bytes)
@@ -40,27 +56,84 @@ async def serve(runtime: Runtime, settings: ServerSettings, *, ready: Callable[[
     """Serve until cancelled, then let requests under way end, for a few seconds at most.
 
     `ready` is called with the URL once requests are accepted. Signals are the caller's.
-    Raises ConfigurationError when the address cannot be used; it names the next free port.
+    Raises ConfigurationError when the address cannot be used; it names the next free port. Also when other machines
+    could reach it and nobody is asked who they are, unless that is what the settings want.
     """
+    app = create_app(runtime)
+    for note in runtime.project.sections.notes:
+        log.warning("%s", note)
+    served, custom = wrapped(app, runtime.project, app.state.auth)
     listening = listen(settings.host, settings.port)
     with listening:
-        if not is_loopback(listening):
-            log.warning(
-                "%s can be reached from other machines, and requests are not authenticated: whoever reaches it can "
-                "start runs and read their results. Use 127.0.0.1, or put an authenticating proxy in front.",
-                address(listening),
-            )
-        server = _Server(_config(create_app(runtime)), lambda: ready(address(listening)) if ready else None)
-        serving = asyncio.create_task(server.serve(sockets=[listening]), name="outlast-http")
+        if app.state.auth is None and not is_loopback(listening):
+            _check_anonymous(address(listening), allowed=settings.allow_anonymous)
+        async with custom.lifespan() if custom else nullcontext(), _reporting(runtime, served):
+            try:
+                await _serve(runtime, served, listening, ready)
+            finally:
+                await _ended(app.state.background)
+
+
+async def _ended(tasks: set["asyncio.Task[None]"]) -> None:
+    """Let what requests have left behind come to its end, for a few seconds at most."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+    for task in late:
+        task.cancel()
+
+
+async def _serve(
+    runtime: Runtime, served: ASGIApp, listening: socket.socket, ready: Callable[[str], None] | None
+) -> None:
+    server = _Server(_config(served), lambda: ready(address(listening)) if ready else None)
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="outlast-http")
+    try:
+        await asyncio.shield(serving)
+    finally:
+        # Streams have no end of their own: their clients come back to another process.
+        runtime.hub.close()
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+def _check_anonymous(url: str, *, allowed: bool) -> None:
+    if not allowed:
+        raise ConfigurationError(
+            f"{url} can be reached from other machines, and the project has no auth: whoever reaches it could start "
+            "runs and read their results. Name an auth in langgraph.json, use 127.0.0.1 (server.host), or, where "
+            "something in front of it asks who they are, say --allow-anonymous (server.allow_anonymous)"
+        )
+    log.warning(
+        "%s can be reached from other machines, and requests are not authenticated: whoever reaches it can "
+        "start runs and read their results. Use 127.0.0.1, or put an authenticating proxy in front.",
+        url,
+    )
+
+
+@asynccontextmanager
+async def _reporting(runtime: Runtime, served: ASGIApp) -> AsyncGenerator[None]:
+    """Send reports to paths of this API, which no worker can call."""
+    transport = httpx.ASGITransport(served, raise_app_exceptions=False)
+    limit = runtime.settings.webhooks.timeout.total_seconds()
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=limit) as client:
+
+        async def post(target: WebhookTarget, headers: Mapping[str, str], body: bytes) -> int:
+            # The transport itself knows no limit.
+            async with asyncio.timeout(limit):
+                return (await client.post(target.path, headers=dict(headers), content=body)).status_code
+
+        sender = runtime.webhook_sender(post, own=True)
+        sending = asyncio.create_task(sender.run(runtime.wakeup), name="outlast-own-webhooks")
         try:
-            await asyncio.shield(serving)
+            yield
         finally:
-            server.should_exit = True
-            with suppress(asyncio.CancelledError):
-                await serving
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         # The loop is running already; the process chose it.

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outlast.server.auth.access import require_no_owners, user_of
 from outlast.server.problems import problem
 
 # An escaped pair, a lone surrogate, any other escape: in this order, so that only lone ones are found.
@@ -114,8 +115,8 @@ class _JsonRequest(Request):
         return self._json
 
 
-class JsonRoute(APIRoute):
-    """A route whose body is read by `parse`."""
+class OpenRoute(APIRoute):
+    """A route for anybody, whose body is read by `parse`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Hand FastAPI a request that parses as we do."""
@@ -125,6 +126,34 @@ class JsonRoute(APIRoute):
             return await handle(_JsonRequest(request.scope, request.receive))
 
         return read
+
+
+class JsonRoute(OpenRoute):
+    """A route for those whom the project's auth knows; for everybody when it has none."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Ask who is calling before anything of the body is looked at."""
+        handle = APIRoute.get_route_handler(self)
+
+        async def read(request: Request) -> Response:
+            request = _JsonRequest(request.scope, request.receive)
+            await self.admit(request)
+            return await handle(request)
+
+        return read
+
+    async def admit(self, request: Request) -> None:
+        """Raise Unauthenticated, or what the project's handler raises."""
+        await user_of(request)
+
+
+class PlainRoute(JsonRoute):
+    """A route whose runs and threads have no owners: closed where the project's auth decides by owner."""
+
+    async def admit(self, request: Request) -> None:
+        """Refuse before anything of the body is looked at."""
+        await super().admit(request)
+        require_no_owners(request)
 
 
 class Json(Response):

@@ -20,21 +20,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outlast.errors import InvalidInput, OutlastError, StateError
+from outlast.errors import Conflict, InvalidInput, OutlastError, StateError
 
 log = logging.getLogger(__name__)
 
 STATUS: Final[Mapping[str, HTTPStatus]] = {
     "invalid_input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unauthenticated": HTTPStatus.UNAUTHORIZED,
+    "forbidden": HTTPStatus.FORBIDDEN,
+    "not_supported": HTTPStatus.UNPROCESSABLE_ENTITY,
     "not_found": HTTPStatus.NOT_FOUND,
     "conflict": HTTPStatus.CONFLICT,
     "thread_conflict": HTTPStatus.CONFLICT,
     "thread_quarantined": HTTPStatus.CONFLICT,
+    "thread_busy": HTTPStatus.CONFLICT,
+    "nothing_to_resume": HTTPStatus.CONFLICT,
+    "already_answered": HTTPStatus.CONFLICT,
+    "run_ended": HTTPStatus.CONFLICT,
     "lease_lost": HTTPStatus.CONFLICT,
     "state_unreadable": HTTPStatus.CONFLICT,
     "state_not_serializable": HTTPStatus.UNPROCESSABLE_ENTITY,
     "state_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "database_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "embedding_failed": HTTPStatus.SERVICE_UNAVAILABLE,
     # Ours to repair: the detail stays in the log.
     "state_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "configuration_error": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -43,9 +51,11 @@ STATUS: Final[Mapping[str, HTTPStatus]] = {
     "outlast_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# What HTTP itself refuses, as codes.
-_HTTP_CODES: Final[Mapping[int, str]] = {
+#: What HTTP itself refuses, as codes.
+HTTP_CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",
@@ -120,7 +130,8 @@ async def _refused(request: Request, error: OutlastError) -> Response:
     field = error.field if isinstance(error, InvalidInput) else None
     path = error.path if isinstance(error, StateError) else None
     headers = _RETRY_AFTER if error.retryable else None
-    return problem(status, error.code, _text(str(error)), headers=headers, field=field, path=path)
+    details: Mapping[str, Any] = error.details if isinstance(error, Conflict) else {}
+    return problem(status, error.code, _text(str(error)), headers=headers, field=field, path=path, **details)
 
 
 async def _invalid(_request: Request, error: RequestValidationError) -> Response:
@@ -133,7 +144,7 @@ async def _invalid(_request: Request, error: RequestValidationError) -> Response
 
 
 async def _http(_request: Request, error: HTTPException) -> Response:
-    code = _HTTP_CODES.get(error.status_code, "http_error")
+    code = HTTP_CODES.get(error.status_code, "http_error")
     return problem(error.status_code, code, _text(error.detail), headers=error.headers)
 
 
@@ -150,9 +161,13 @@ def _message(item: Mapping[str, Any]) -> str:
 
 
 def _field(location: Sequence[str | int]) -> str:
-    """Return `config.tags[0]` for ("body", "config", "tags", 0): the client knows where it wrote it."""
+    """Return `config.tags[0]` for ("body", "config", "tags", 0): the client knows where it wrote it.
+
+    A field of the second item of a list is `body[1].input`; ("body", 17) is where the JSON broke off.
+    """
     parts = list(location)
-    inner = parts[1:] if len(parts) > 1 and isinstance(parts[1], str) else parts[:1]
+    nested = len(parts) > len(("body", 0))
+    inner = parts[1:] if len(parts) > 1 and isinstance(parts[1], str) else parts[: None if nested else 1]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner).removeprefix(".")
     return _text(path)[:_LONGEST_FIELD]
 

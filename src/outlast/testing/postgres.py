@@ -39,7 +39,9 @@ class Databases:
         `admin_url` leads to any database of a running server, as a role that may create databases.
         Raises DatabaseUnavailable when the server cannot be reached.
         """
-        connection = await connect(DatabaseSettings(url=admin_url), application_name="outlast-testing")
+        # No limit: a database comes and goes with a checkpoint of the whole server, which a busy machine makes slow.
+        settings = DatabaseSettings(url=admin_url, statement_timeout_ms=0)
+        connection = await connect(settings, application_name="outlast-testing")
         async with connection:
             databases = cls(admin_url, connection)
             try:

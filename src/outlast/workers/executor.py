@@ -2,23 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from uuid import UUID
 
 from langgraph.runtime import RunControl
+from langgraph.store.base import BaseStore
 
 from outlast.agents import progress, runner
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.failures import classify
+from outlast.agents.recording import Recorder
 from outlast.agents.registry import Registry
 from outlast.domain.backoff import full_jitter
 from outlast.domain.outcome import Cancelled, Failed, Outcome, settle
 from outlast.domain.run import ClaimedRun
-from outlast.errors import DatabaseUnavailable, LeaseLost
+from outlast.errors import DatabaseUnavailable, LeaseLost, ThreadConflict
 from outlast.queues.queue import RunQueue
 from outlast.settings import RetrySettings, WorkerSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
+from outlast.streams.hub import EventHub
 from outlast.telemetry import emit
 
 # A run that has taken two workers with it gets a process of its own: the third time it may only kill itself.
@@ -37,6 +40,18 @@ class Execution:
     #: The attempt has ended: its outcome is being stored, and whoever cancels now is too late.
     ended: bool = False
     task: "asyncio.Task[None] | None" = None
+    #: What the run writes its checkpoints with, once it has begun.
+    saver: Checkpointer | None = None
+
+    @property
+    def wrote(self) -> bool:
+        """Whether this attempt has stored anything."""
+        return self.saver is not None and self.saver.accepted.rows > 0
+
+    @property
+    def moved(self) -> bool:
+        """Whether the thread stands where this attempt has brought it."""
+        return self.saver is not None and self.saver.accepted.stands_at is not None
 
     def cancel(self) -> None:
         """Stop it because a person asked to."""
@@ -56,7 +71,9 @@ class Executor:
         queue: RunQueue,
         registry: Registry,
         saver: Checkpointer,
+        hub: EventHub,
         *,
+        store: BaseStore | None,
         worker: WorkerSettings,
         retry: RetrySettings,
         rng: Random,
@@ -65,6 +82,8 @@ class Executor:
         self._queue = queue
         self._registry = registry
         self._saver = saver
+        self._hub = hub
+        self._store = store
         self._worker = worker
         self._retry = retry
         self._rng = rng
@@ -78,19 +97,30 @@ class Executor:
             if self._isolate is not None and run.crashes >= ISOLATE_FROM_CRASHES:
                 await self._isolate(run, execution.control)
                 return
-            outcome = await self._attempt(execution)
+            recorder = Recorder(run, self._hub.emitter(run))
+            outcome = await self._watched(execution, recorder)
             execution.ended = True
             emit("run.executed", run_id=run.id, outcome=type(outcome).__name__)
-            await self._record(run, outcome)
+            # Whoever learns that the run has ended can read all that it said.
+            last_pos = await recorder.finish(outcome)
+            await self._record(run, outcome, last_pos)
         except LeaseLost:
             emit("run.lease_lost", run_id=run.id)
 
-    async def _attempt(self, execution: Execution) -> Outcome:
+    async def _watched(self, execution: Execution, recorder: Recorder) -> Outcome:
+        try:
+            return await self._attempt(execution, recorder)
+        # LeaseLost, or this worker has to stop at once: how it goes on is another owner's to say.
+        except BaseException:
+            recorder.drop()
+            raise
+
+    async def _attempt(self, execution: Execution, recorder: Recorder) -> Outcome:
         timeout = self._timeout(execution.run)
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                return await self._invoke(execution)
+                return await self._invoke(execution, recorder)
         except TimeoutError as error:
             if limit.expired():
                 return Failed(code="timed_out", message=f"the attempt took over {timeout:g} s", retryable=False)
@@ -103,22 +133,27 @@ class Executor:
             if not execution.cancelled:
                 raise
             task.uncancel()
-            return Cancelled()
+            return _cancelled(execution)
         except LeaseLost:
             raise
         # Whatever a user's graph raises ends its own attempt and nothing else.
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
-            return Cancelled() if execution.cancelled else classify(error)
+            return _cancelled(execution) if execution.cancelled else _failed(execution, error)
 
-    async def _invoke(self, execution: Execution) -> Outcome:
+    async def _invoke(self, execution: Execution, recorder: Recorder) -> Outcome:
         run = execution.run
         saver = self._saver.fenced(Fence(run_id=run.id, epoch=run.epoch), starts_empty=not run.has_state)
+        execution.saver = saver
         reporter = progress.Progress(self._progress_of(run))
         progress.current.set(reporter)
-        async with self._registry.opened(run.agent, runner.run_config(run)) as agent:
-            outcome = await runner.execute(agent, saver, run, execution.control)
+        opened = self._registry.opened(
+            run.agent, runner.run_config(run), access="threads.create_run", user=run.options.user,
+            context=run.options.context,
+        )  # fmt: skip
+        async with opened as agent:
+            outcome = await runner.execute(agent, saver, run, execution.control, recorder, store=self._store)
         await reporter.flush()
-        return Cancelled() if execution.cancelled else outcome
+        return _cancelled(execution) if execution.cancelled else outcome
 
     def _progress_of(self, run: ClaimedRun) -> progress.Save:
         async def save(done: int, total: int) -> None:
@@ -126,19 +161,22 @@ class Executor:
 
         return save
 
-    async def _record(self, run: ClaimedRun, outcome: Outcome) -> None:
+    async def _record(self, run: ClaimedRun, outcome: Outcome, last_pos: int | None) -> None:
         try:
-            await self._settle(run, outcome)
+            await self._settle(run, outcome, last_pos)
         except LeaseLost:
             raise
         # An outcome that cannot be stored is a failure that can; a run without one would be `running` for ever.
         except Exception as error:  # noqa: BLE001
-            await self._settle(run, classify(error))
+            await self._settle(run, classify(error), last_pos)
 
-    async def _settle(self, run: ClaimedRun, outcome: Outcome) -> None:
+    async def _settle(self, run: ClaimedRun, outcome: Outcome, last_pos: int | None) -> None:
         attempt = run.errors + 1
         backoff = full_jitter(attempt, base=self._retry.base, cap=self._retry.cap, rng=self._rng)
-        settlement = settle(outcome, errors=run.errors, max_attempts=run.max_attempts, backoff=backoff)
+        settlement = settle(
+            outcome, errors=run.errors, max_attempts=run.max_attempts, backoff=backoff, protocol=run.options.protocol,
+            last_pos=last_pos,
+        )  # fmt: skip
         if settlement.status == "queued" and not settlement.errors:
             emit("run.drained", run_id=run.id)
         delay = 0.1
@@ -156,6 +194,19 @@ class Executor:
         if run.timeout_seconds is not None:
             return float(run.timeout_seconds)
         return self._worker.run_timeout.total_seconds() if self._worker.run_timeout is not None else None
+
+
+def _cancelled(execution: Execution) -> Cancelled:
+    return Cancelled(begun=execution.wrote or execution.run.epoch > 1)
+
+
+def _failed(execution: Execution, error: BaseException) -> Failed:
+    failed = classify(error)
+    if isinstance(error, ThreadConflict) and not execution.moved:
+        # The thread was changed between our first look and our first checkpoint: nothing of ours stands, so it can be
+        # done again. Outputs of tasks may have been stored beside the checkpoint that was refused; nobody reads them.
+        return replace(failed, retryable=True)
+    return failed
 
 
 def matching(executions: dict[UUID, Execution], cancelled: list[tuple[UUID, int]]) -> list[Execution]:

@@ -181,7 +181,8 @@ def test_any_sequence_of_operations_keeps_the_values(databases: Databases, datab
         finally:
             await subject.close()
         await rows(
-            database.url, f"TRUNCATE threads, runs, run_details, idempotency_keys, {', '.join(CHECKPOINT_TABLES)}"
+            database.url,
+            f"TRUNCATE threads, runs, run_details, idempotency_keys, {', '.join(CHECKPOINT_TABLES)} CASCADE",
         )
 
     check()

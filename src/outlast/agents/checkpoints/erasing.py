@@ -2,10 +2,11 @@
 
 Each is one transaction that first locks the thread's heads, the rows every writer has to move: so nothing is appended
 meanwhile, and raising the generation there tells writers that what they remember of this thread may be gone. What
-nothing refers to any more is then found by marking from the checkpoints that stay.
+nothing refers to any more is then found by marking from the checkpoints that stay. The functions that end in `_in` are
+part of a transaction of their caller's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,10 @@ from outlast.errors import Conflict
 from outlast.storage.postgres.checkpoints import StoredCheckpoint
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.writes_before import restore_in
 
 _SQL = Queries("checkpoints")
+_THREADS = Queries("threads")
 Connection = AsyncConnection[Any]
 Keep = Callable[[list[StoredCheckpoint], Mapping[str, UUID]], list[StoredCheckpoint]]
 
@@ -26,22 +29,37 @@ Keep = Callable[[list[StoredCheckpoint], Mapping[str, UUID]], list[StoredCheckpo
 async def delete_thread(pool: Pool, key: bytes) -> None:
     """Erase everything of a thread and leave a tombstone that refuses late writes."""
     async with pool.transaction() as connection:
-        parameters = {"thread_key": UUID(bytes=key)}
-        if await _lock(connection, key) is None:
-            # Outputs of tasks may be there before the first checkpoint.
-            await connection.execute(_SQL.erase_writes, parameters)
-            return
-        for statement in (
-            _SQL.tombstone, _SQL.erase_heads, _SQL.erase_checkpoints,
-            _SQL.erase_writes, _SQL.erase_lists, _SQL.erase_blobs,
-        ):  # fmt: skip
-            await connection.execute(statement, parameters)
+        await delete_thread_in(connection, key)
+
+
+async def delete_thread_in(connection: Connection, key: bytes) -> None:
+    """Do it as part of the open transaction."""
+    parameters = {"thread_key": UUID(bytes=key)}
+    if await _lock(connection, key) is None:
+        # Outputs of tasks may be there before the first checkpoint.
+        await connection.execute(_SQL.erase_writes, parameters)
+        return
+    await connection.execute(_THREADS.forget_details, parameters)
+    for statement in (
+        _SQL.tombstone, _SQL.erase_heads, _SQL.erase_checkpoints,
+        _SQL.erase_writes, _SQL.erase_lists, _SQL.erase_blobs,
+    ):  # fmt: skip
+        await connection.execute(statement, parameters)
 
 
 async def delete_runs(pool: Pool, key: bytes, run_ids: set[str]) -> None:
     """Delete the checkpoints of some runs; the head falls back to the newest that remains.
 
     What a DeltaChannel of a remaining checkpoint is rebuilt from stays, whatever its run.
+    """
+    async with pool.transaction() as connection:
+        await delete_runs_in(connection, key, run_ids)
+
+
+async def delete_runs_in(connection: Connection, key: bytes, run_ids: set[str]) -> None:
+    """Do it as part of the open transaction.
+
+    What a run added to a checkpoint that stays is undone as well, when `keep_in` was called before it began.
     """
 
     def of_other_runs(stored: list[StoredCheckpoint], _heads: Mapping[str, UUID]) -> list[StoredCheckpoint]:
@@ -50,40 +68,51 @@ async def delete_runs(pool: Pool, key: bytes, run_ids: set[str]) -> None:
         needed = {ancestor.seq for checkpoint in remaining for ancestor in _delta_line(by_id, checkpoint)}
         return [checkpoint for checkpoint in stored if checkpoint.seq in needed]
 
-    await _keep(pool, key, of_other_runs)
+    await _keep_in(connection, key, of_other_runs, restore=lambda: restore_in(connection, key, run_ids))
 
 
 async def keep_latest(pool: Pool, key: bytes) -> None:
     """Delete all but the heads and what a DeltaChannel of a head is rebuilt from."""
+    async with pool.transaction() as connection:
+        await keep_latest_in(connection, key)
+
+
+async def keep_latest_in(connection: Connection, key: bytes) -> None:
+    """Do it as part of the open transaction."""
 
     def heads_only(stored: list[StoredCheckpoint], heads: Mapping[str, UUID]) -> list[StoredCheckpoint]:
         by_id = {(checkpoint.ns, checkpoint.checkpoint_id): checkpoint for checkpoint in stored}
         kept = [_delta_line(by_id, by_id[ns, head]) for ns, head in heads.items() if (ns, head) in by_id]
         return [checkpoint for line in kept for checkpoint in line]
 
-    await _keep(pool, key, heads_only)
+    await _keep_in(connection, key, heads_only)
 
 
 async def copy_thread(pool: Pool, source: bytes, target: bytes, *, target_thread_id: str) -> None:
     """Copy a thread's state and history to a thread that has none."""
     async with pool.transaction() as connection:
-        parameters = {"source_key": UUID(bytes=source), "target_key": UUID(bytes=target)}
-        # The order of keys, so that two opposite copies cannot wait for each other.
-        heads = {key: await _lock(connection, key) for key in sorted((source, target))}
-        if not heads[source]:
-            return
-        # First the thread, which keeps a first writer out, then the question whether there was one.
-        opened = {"thread_key": UUID(bytes=target), "thread_id": target_thread_id}
-        await connection.execute(_SQL.open_thread, opened)
-        cursor = await connection.execute(_SQL.is_empty, {"thread_key": UUID(bytes=target)})
-        row = await cursor.fetchone()
-        if row is None or not row[0]:
-            msg = f"thread {target_thread_id!r} has state already; copy to a new thread or delete that one first"
-            raise Conflict(msg)
-        for statement in (
-            _SQL.copy_heads, _SQL.copy_checkpoints, _SQL.copy_writes, _SQL.copy_lists, _SQL.copy_blobs
-        ):  # fmt: skip
-            await connection.execute(statement, parameters)
+        await copy_thread_in(connection, source, target, target_thread_id=target_thread_id)
+
+
+async def copy_thread_in(connection: Connection, source: bytes, target: bytes, *, target_thread_id: str) -> None:
+    """Do it as part of the open transaction; raises Conflict when the target has state."""
+    parameters = {"source_key": UUID(bytes=source), "target_key": UUID(bytes=target)}
+    # The order of keys, so that two opposite copies cannot wait for each other.
+    heads = {key: await _lock(connection, key) for key in sorted((source, target))}
+    if not heads[source]:
+        return
+    # First the thread, which keeps a first writer out, then the question whether there was one.
+    opened = {"thread_key": UUID(bytes=target), "thread_id": target_thread_id}
+    await connection.execute(_SQL.open_thread, opened)
+    cursor = await connection.execute(_SQL.is_empty, {"thread_key": UUID(bytes=target)})
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        msg = f"thread {target_thread_id!r} has state already; copy to a new thread or delete that one first"
+        raise Conflict(msg)
+    for statement in (
+        _SQL.copy_heads, _SQL.copy_checkpoints, _SQL.copy_writes, _SQL.copy_lists, _SQL.copy_blobs
+    ):  # fmt: skip
+        await connection.execute(statement, parameters)
 
 
 async def _lock(connection: Connection, key: bytes) -> dict[str, UUID] | None:
@@ -111,20 +140,24 @@ def _delta_line(by_id: Mapping[tuple[str, UUID], StoredCheckpoint], head: Stored
     return line
 
 
-async def _keep(pool: Pool, key: bytes, choose: Keep) -> None:
-    async with pool.transaction() as connection:
-        parameters = {"thread_key": UUID(bytes=key)}
-        heads = await _lock(connection, key)
-        if heads is None:
-            return
-        stored = await _checkpoints(connection, key)
-        kept = choose(stored, heads)
-        remaining = {checkpoint.seq for checkpoint in kept}
-        gone = [checkpoint.seq for checkpoint in stored if checkpoint.seq not in remaining]
-        if gone:
-            await connection.execute(_SQL.delete_checkpoints, {**parameters, "seqs": gone})
-            await _move_heads(connection, parameters, heads, kept)
-            await _sweep(connection, parameters, kept)
+async def _keep_in(
+    connection: Connection, key: bytes, choose: Keep, *, restore: Callable[[], Awaitable[bool]] | None = None
+) -> None:
+    parameters = {"thread_key": UUID(bytes=key)}
+    heads = await _lock(connection, key)
+    if heads is None:
+        return
+    # Before anything is swept: what it puts back refers to blobs.
+    restored = restore is not None and await restore()
+    stored = await _checkpoints(connection, key)
+    kept = choose(stored, heads)
+    remaining = {checkpoint.seq for checkpoint in kept}
+    gone = [checkpoint.seq for checkpoint in stored if checkpoint.seq not in remaining]
+    if gone:
+        await connection.execute(_SQL.delete_checkpoints, {**parameters, "seqs": gone})
+        await _move_heads(connection, parameters, heads, kept)
+    if gone or restored:
+        await _sweep(connection, parameters, kept)
 
 
 async def _checkpoints(connection: Connection, key: bytes) -> list[StoredCheckpoint]:

@@ -24,6 +24,7 @@ from langgraph.checkpoint.base import (
 )
 
 from outlast.agents.checkpoints import erasing, history, seen
+from outlast.agents.checkpoints.accepted import Accepted
 from outlast.agents.checkpoints.address import Address, address_of, config_of, filter_of, thread_key
 from outlast.agents.checkpoints.bridge import SyncBridge
 from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoint, KnownCheckpoints
@@ -70,6 +71,8 @@ class Checkpointer(SyncBridge):
         self._codec = codec
         self._fence = fence
         self._starts_empty = False
+        #: What this saver has stored; one that was `fenced` counts anew.
+        self.accepted = Accepted()
 
     @classmethod
     @asynccontextmanager
@@ -120,6 +123,7 @@ class Checkpointer(SyncBridge):
         """
         bound = self._with(fence=fence)
         bound._starts_empty = starts_empty  # noqa: SLF001 - a clone of this very class
+        bound.accepted = Accepted()
         return bound
 
     def allowing(self, types: Iterable[type]) -> "Checkpointer":
@@ -289,7 +293,8 @@ class Checkpointer(SyncBridge):
             parent=parent, fork=_is_fork(address, metadata), fence=self._fence,
         )  # fmt: skip
         try:
-            await self._writer.submit(row)
+            with self.accepted.storing():
+                await self._writer.submit(row)
         except Refused:
             self._known.forget((key, ns))
             raise ThreadConflict(
@@ -298,6 +303,7 @@ class Checkpointer(SyncBridge):
         except BaseException:
             self._known.forget((key, ns))
             raise
+        self.accepted.checkpoint(ns, row.checkpoint_id)
         if known.generation is None:
             # A new first checkpoint over an old line, whose generation was not read.
             self._known.forget((key, ns))
@@ -322,6 +328,7 @@ class Checkpointer(SyncBridge):
             raise ThreadConflict(
                 thread_id=address.thread_id, checkpoint_ns=address.ns, checkpoint_id=str(address.checkpoint_id)
             ) from None
+        self.accepted.rows += len(rows)
         for row in rows:
             self._blobs.add(address.key, row.blobs)
 

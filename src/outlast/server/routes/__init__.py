@@ -1,5 +1,38 @@
 """One file per resource: its routes, and what they take and give."""
 
 from outlast.server.routes import chat, health, runs, threads
+from outlast.server.routes.agent_server import (
+    assistants,
+    commands,
+    crons,
+    feedback,
+    protocol_events,
+    run_results,
+    run_stream,
+    store,
+    system,
+    thread_state,
+    thread_stream,
+)
+from outlast.server.routes.agent_server import runs as agent_runs
+from outlast.server.routes.agent_server import threads as agent_threads
 
-ROUTERS = (runs.router, threads.router, chat.router, health.router)
+ROUTERS = (
+    runs.router,
+    threads.router,
+    chat.router,
+    health.router,
+    system.router,
+    feedback.router,
+    assistants.router,
+    agent_threads.router,
+    thread_state.router,
+    crons.router,
+    store.router,
+    agent_runs.router,
+    run_results.router,
+    run_stream.router,
+    thread_stream.router,
+    commands.router,
+    protocol_events.router,
+)

@@ -24,12 +24,12 @@ from outlast.admission.request import RunRequest
 from outlast.domain.run import RunStatus, RunView
 from outlast.errors import Conflict, InvalidInput, NotFound
 from outlast.runtime import Runtime
-from outlast.server.bodies import Json, JsonRoute
+from outlast.server.bodies import Json, PlainRoute
 from outlast.server.current import CurrentGate, CurrentRuntime
 from outlast.server.problems import DOCUMENTED, problem
 from outlast.server.routes.runs import location
 
-router = APIRouter(tags=["chat"], route_class=JsonRoute, responses=DOCUMENTED)
+router = APIRouter(tags=["chat"], route_class=PlainRoute, responses=DOCUMENTED)
 
 _LONGEST_MESSAGE: Final = 32_000
 # Who answers when the request does not say.
@@ -127,7 +127,8 @@ def _reply(run: RunView, session_id: str) -> Response:
         return problem(
             HTTPStatus.INTERNAL_SERVER_ERROR, "run_failed", detail, task_id=str(run.id), session_id=session_id
         )
-    if run.status is RunStatus.CANCELLED:
+    # Interrupted: a run of the Agent Server API has taken the place of one that asked.
+    if run.status in {RunStatus.CANCELLED, RunStatus.INTERRUPTED}:
         return problem(
             HTTPStatus.CONFLICT, "run_cancelled", "the reply was cancelled", task_id=str(run.id), session_id=session_id
         )

@@ -10,11 +10,11 @@ from fastapi import APIRouter
 
 from outlast.errors import DatabaseUnavailable
 from outlast.runtime import Runtime
-from outlast.server.bodies import Json, JsonRoute
+from outlast.server.bodies import Json, OpenRoute
 from outlast.server.current import CurrentRuntime
 from outlast.storage.postgres.migrate import lacking
 
-router = APIRouter(tags=["health"], route_class=JsonRoute)
+router = APIRouter(tags=["health"], route_class=OpenRoute)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,6 @@ class HealthBody:
 
     status: str
     checks: ChecksBody
-
-
-@router.get("/ok")
-async def ok() -> Json:
-    """Answer as long as the process serves requests, whatever else is wrong."""
-    return Json({"ok": True})
 
 
 @router.get("/health", response_model=HealthBody, responses={503: {"model": HealthBody}})

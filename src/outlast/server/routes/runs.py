@@ -20,11 +20,11 @@ from outlast.admission.request import RunRequest
 from outlast.domain.run import RunStatus, RunView
 from outlast.errors import InvalidInput
 from outlast.runtime import Runtime
-from outlast.server.bodies import Json, JsonRoute
+from outlast.server.bodies import Json, PlainRoute
 from outlast.server.current import CurrentGate, CurrentRuntime
 from outlast.server.problems import DOCUMENTED
 
-router = APIRouter(prefix="/agent", tags=["runs"], route_class=JsonRoute, responses=DOCUMENTED)
+router = APIRouter(prefix="/agent", tags=["runs"], route_class=PlainRoute, responses=DOCUMENTED)
 
 _30_DAYS = 30 * 24 * 3600
 
@@ -186,8 +186,11 @@ class RunBody:
 
 
 def open_questions(run: RunView) -> list[dict[str, Any]] | None:
-    """Return what a person is asked; a question that has its answer is open no more."""
-    return run.interrupts if run.status is RunStatus.WAITING else None
+    """Return what a person is asked; a question that has its answer is open no more.
+
+    A run of the Agent Server API has ended with its question, and is answered by another run of its thread.
+    """
+    return run.interrupts if run.status in {RunStatus.WAITING, RunStatus.INTERRUPTED} else None
 
 
 def location(run_id: UUID) -> dict[str, str]:

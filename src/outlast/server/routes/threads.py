@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query
 
 from outlast.admission.names import check_name
 from outlast.domain.run import RunStatus, RunView
-from outlast.server.bodies import Json, JsonRoute
+from outlast.server.bodies import Json, PlainRoute
 from outlast.server.current import CurrentRuntime
 from outlast.server.problems import DOCUMENTED
 from outlast.server.routes.runs import RunErrorBody, open_questions
 from outlast.server.thread_values import read_values
 
-router = APIRouter(prefix="/agent", tags=["threads"], route_class=JsonRoute, responses=DOCUMENTED)
+router = APIRouter(prefix="/agent", tags=["threads"], route_class=PlainRoute, responses=DOCUMENTED)
 
 
 class ThreadStatus(StrEnum):
@@ -38,6 +38,7 @@ _STATUS: Final = {
     RunStatus.SUCCEEDED: ThreadStatus.COMPLETED,
     RunStatus.FAILED: ThreadStatus.FAILED,
     RunStatus.CANCELLED: ThreadStatus.CANCELLED,
+    RunStatus.INTERRUPTED: ThreadStatus.WAITING,
 }
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import orjson
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 
+from outlast.storage.postgres.jsonb import jsonb
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.prepared import ReadLine, Statement
 from outlast.storage.postgres.queries import Queries, numbered
@@ -139,7 +139,7 @@ class CheckpointReader:
             "ns": ns,
             "checkpoint_id": checkpoint_id,
             "before_seq": before_seq,
-            "filter": Jsonb(dict(metadata)),
+            "filter": jsonb(dict(metadata)),
             "limit": limit,
         }
         rows = await self._fetch(_SQL.list_checkpoints, parameters)

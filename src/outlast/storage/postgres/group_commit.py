@@ -195,6 +195,9 @@ class GroupCommit:
                 delay = min(delay * 2, 1.0)
 
     async def _send(self, statement: Statement) -> Answer:
+        if self._line.broken:
+            # It ended while nothing was under way; nothing is lost but the time to connect.
+            emit("checkpoint.connection_lost", error="closed")
         await self._line.open()
         emit("checkpoint.before_commit")
         answer = await self._line.execute(statement)

@@ -20,6 +20,15 @@ def jsonb(value: Any) -> Jsonb:
     return Jsonb(value, dumps=_dumps)
 
 
+def encoded_jsonb(encoded: bytes) -> Jsonb:
+    """Return the parameter for a value that is JSON already."""
+    return Jsonb(encoded, dumps=_encoded)
+
+
+def _encoded(encoded: bytes) -> bytes:
+    return _dumps(orjson.loads(encoded)) if _NUL in encoded else encoded
+
+
 def _dumps(value: Any) -> bytes:
     encoded = orjson.dumps(value)
     return orjson.dumps(_without_nul(value)) if _NUL in encoded else encoded

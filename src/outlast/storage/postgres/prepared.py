@@ -57,6 +57,11 @@ class Line:
         self._answer_by: float | None = None
         self._watch: asyncio.TimerHandle | None = None
 
+    @property
+    def broken(self) -> bool:
+        """Whether it was connected and is not any more."""
+        return self._prepared is not None and self._prepared.connection.closed
+
     async def open(self) -> "PreparedConnection":
         """Connect, if it is not; raises DatabaseUnavailable."""
         if self._prepared is None or self._prepared.connection.closed:

@@ -16,7 +16,7 @@ SNAPSHOT: Final = Path(__file__).with_name("schema.sql")
 _HEADER = "-- The schema after all migrations. Written by `make schema`; not meant to be executed."
 
 _TABLES = """
-SELECT c.oid, c.relname, array_to_string(c.reloptions, ', ')
+SELECT c.oid, c.relname, array_to_string(c.reloptions, ', '), c.relpersistence = 'u'
 FROM pg_class c
 WHERE c.relnamespace = %(schema)s::text::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.relname COLLATE "C"
 """
@@ -74,8 +74,9 @@ async def snapshot(settings: DatabaseSettings) -> str:
     async with connection:
         parameters = {"schema": settings.schema_name}
         parts = [_HEADER]
-        for oid, name, options in await _rows(connection, _TABLES, parameters):
-            parts.append(await _table(connection, oid, name, options))
+        for oid, name, options, unlogged in await _rows(connection, _TABLES, parameters):
+            kind = "UNLOGGED TABLE" if unlogged else "TABLE"
+            parts.append(await _table(connection, oid, f"{kind} {name}", options))
         parts += [
             f"{definition.rstrip().rstrip(';')};" for (definition,) in await _rows(connection, _OTHERS, parameters)
         ]
@@ -87,7 +88,7 @@ async def _table(connection: AsyncConnection[Any], oid: int, name: str, options:
     parameters = {"table": oid}
     lines = [*await _rows(connection, _COLUMNS, parameters), *await _rows(connection, _CONSTRAINTS, parameters)]
     body = ",\n    ".join(line for (line,) in lines)
-    table = f"CREATE TABLE {name} (\n    {body}\n)" + (f" WITH ({options})" if options else "")
+    table = f"CREATE {name} (\n    {body}\n)" + (f" WITH ({options})" if options else "")
     return "\n".join(f"{part};" for part in [table, *(part for (part,) in await _rows(connection, _PARTS, parameters))])
 
 

@@ -48,7 +48,8 @@ RETURNING r.id;
 -- name: declare_dead
 -- Dead is who was silent for a lease, or whose lock is gone and who did not say otherwise for `grace`. Right after the
 -- database itself started nobody holds a lock and nobody could write: then nobody is declared dead for one lease who has
--- not been heard of since.
+-- not been heard of since. A database that recovered from a crash of one of its processes has ended all sessions, and does
+-- not call it a start: so a gone lock means something only to a session that has lived through the grace itself.
 UPDATE workers w
 SET state = 'dead', ended_at = clock_timestamp()
 WHERE w.state IN ('live', 'draining')
@@ -57,6 +58,8 @@ WHERE w.state IN ('live', 'draining')
     w.heartbeat_at < clock_timestamp() - make_interval(secs => %(lease)s)
     OR (
       w.heartbeat_at < clock_timestamp() - make_interval(secs => %(grace)s)
+      AND (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid()))
+          < clock_timestamp() - make_interval(secs => %(grace)s)
       AND NOT EXISTS (
         SELECT FROM pg_locks l
         WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted

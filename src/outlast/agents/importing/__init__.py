@@ -1,0 +1,1 @@
+"""Moving in: what other stores of LangGraph threads hold, brought over as it is."""

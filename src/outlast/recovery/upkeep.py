@@ -1,0 +1,123 @@
+"""Deletes what is old enough.
+
+Threads past their TTL, threads of stateless runs, items of the store, records of streams, outputs, sent reports. It
+runs inside every worker, and any number of them may run at once.
+
+A task that fails is tried again at its next turn and does not hold the others back.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from outlast.settings import RetentionSettings
+from outlast.storage.postgres.retention import DELIVERIES_KEPT, Cursor, RetentionStore
+from outlast.telemetry import emit
+
+_BATCH: Final = 1000
+# Batches of one task in one round: after a long pause the others get their turn, too.
+_MOST_BATCHES: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweeps:
+    """What the project says: how often to look for old threads and items, and how many threads at a time."""
+
+    threads: timedelta | None = None
+    most_threads: int = 1000
+    items: timedelta | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    what: str
+    every: timedelta
+    work: Callable[[], Awaitable[int]]
+    due_at: float = 0.0
+
+
+class Upkeep:
+    """Deletes by age; `run` until cancelled."""
+
+    def __init__(self, store: RetentionStore, settings: RetentionSettings, sweeps: Sweeps) -> None:
+        self._store = store
+        self._settings = settings
+        self._most_threads = sweeps.most_threads
+        self._outputs: Cursor | None = None
+        self._events_until: datetime | None = None
+        every = settings.sweep
+        self._jobs = (
+            _Job("threads", sweeps.threads or every, self.threads),
+            _Job("items", sweeps.items or every, self.items),
+            _Job("events", every, self.events),
+            _Job("outputs", every, self.outputs),
+            _Job("deliveries", every, self.deliveries),
+        )
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            for job in self._jobs:
+                if time.monotonic() >= job.due_at:
+                    await self._do(job)
+            await asyncio.sleep(max(0.0, min(job.due_at for job in self._jobs) - time.monotonic()))
+
+    async def threads(self) -> int:
+        """Delete threads, or their history, whose time has come."""
+        expired = await self._store.expired_threads(limit=self._most_threads)
+        return sum([await self._store.expire(thread_id) for thread_id in expired])
+
+    async def items(self) -> int:
+        """Delete items of the store whose time has come."""
+        return await _batches(lambda: self._store.forget_items(limit=_BATCH))
+
+    async def events(self) -> int:
+        """Delete records of streams that nobody may ask for any more."""
+        now = await self._store.now()
+        oldest = now - self._settings.resumable_events
+        old = await _batches(lambda: self._store.forget_old_events(before=oldest, limit=_BATCH))
+        until = now - self._settings.events
+        # What ended before `oldest` has just gone by its own age.
+        after = self._events_until or oldest
+        ended = await self._store.forget_events_of_ended(after=after, until=until)
+        self._events_until = until
+        return old + ended
+
+    async def outputs(self) -> int:
+        """Forget the values of runs whose threads hold them."""
+        until = await self._store.now() - self._settings.outputs
+        for _ in range(_MOST_BATCHES):
+            cursor = await self._store.forget_outputs(self._outputs, until=until, limit=_BATCH)
+            if cursor is None:
+                break
+            self._outputs = cursor
+        return 0
+
+    async def deliveries(self) -> int:
+        """Delete reports that are over."""
+        before = await self._store.now() - DELIVERIES_KEPT
+        return await _batches(lambda: self._store.forget_deliveries(before=before, limit=_BATCH))
+
+    async def _do(self, job: _Job) -> None:
+        try:
+            deleted = await job.work()
+        # The loop must outlive whatever one task meets, or nothing is ever deleted again.
+        except Exception as error:  # noqa: BLE001
+            emit("loop.failed", loop=f"upkeep.{job.what}", error=type(error).__name__)
+        else:
+            if deleted:
+                emit("upkeep.deleted", what=job.what, count=deleted)
+        job.due_at = time.monotonic() + job.every.total_seconds()
+
+
+async def _batches(step: Callable[[], Awaitable[int]]) -> int:
+    deleted = 0
+    for _ in range(_MOST_BATCHES):
+        done = await step()
+        deleted += done
+        if done < _BATCH:
+            break
+    return deleted

@@ -1,0 +1,1 @@
+"""The Agent Server API, one file per resource: what the SDKs of LangGraph call."""

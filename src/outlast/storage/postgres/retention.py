@@ -1,0 +1,109 @@
+"""What is deleted by age, in bounded steps that other processes may take at the same time."""
+
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from outlast.domain.positions import base_of
+from outlast.storage.postgres.checkpoints import thread_key
+from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.threads import ThreadStore
+
+_SQL = Queries("retention")
+# The class of our advisory locks; the second number is the task.
+_LOCK_CLASS: Final = 0x6F75746D
+_FIRST: Final = UUID(int=0)
+
+#: Where a walk through the ended runs has come to.
+Cursor = tuple[datetime, UUID]
+
+
+class Task(IntEnum):
+    """What only one process at a time does."""
+
+    ITEMS = 1
+    EVENTS = 2
+    OUTPUTS = 3
+    DELIVERIES = 4
+
+
+class RetentionStore:
+    """Deletes what is old enough; each call returns how much that was, and has a bound."""
+
+    def __init__(self, pool: Pool, threads: ThreadStore) -> None:
+        self._pool = pool
+        self._threads = threads
+
+    async def now(self) -> datetime:
+        """Return the database's time, by which everything here is old or not."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_SQL.now)).fetchone()
+        assert row is not None  # noqa: S101 - a SELECT of one value
+        return row[0]
+
+    async def expired_threads(self, *, limit: int) -> list[str]:
+        """Return threads whose time has come and that nothing holds back, the oldest first."""
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_SQL.expired_threads, {"limit": limit})).fetchall()
+        return [thread_id for (thread_id,) in rows]
+
+    async def expire(self, thread_id: str) -> bool:
+        """Delete a thread, or its history, as its TTL says; False when it is in use again or somebody else did it."""
+        parameters = {"thread_key": UUID(bytes=thread_key(thread_id))}
+        async with self._pool.transaction() as connection:
+            if await (await connection.execute(_SQL.lock_expired, parameters)).fetchone() is None:
+                return False
+            row = await (await connection.execute(_SQL.still_expired, parameters)).fetchone()
+            if row is None:
+                return False
+            await self._threads.expire_in(connection, thread_id, strategy=row[0])
+            # Of a thread that lives on without its history; it expires again once it has been used again.
+            await connection.execute(_SQL.forget_expiry, parameters)
+        return True
+
+    async def forget_items(self, *, limit: int) -> int:
+        """Delete items of the store whose time has come."""
+        return await self._alone(Task.ITEMS, _SQL.forget_items, {"limit": limit})
+
+    async def forget_old_events(self, *, before: datetime, limit: int) -> int:
+        """Delete records of streams that are older than anybody may ask for."""
+        return await self._alone(
+            Task.EVENTS, _SQL.forget_old_events, {"before": base_of(before, after=0), "limit": limit}
+        )
+
+    async def forget_events_of_ended(self, *, after: datetime, until: datetime) -> int:
+        """Delete what the runs streamed that ended between two moments and are not resumable."""
+        return await self._alone(Task.EVENTS, _SQL.forget_events_of_ended, {"after": after, "until": until})
+
+    async def forget_outputs(self, cursor: Cursor | None, *, until: datetime, limit: int) -> Cursor | None:
+        """Forget the outputs of the next runs that ended before `until`; return where to go on, None at the end."""
+        after, after_id = cursor or (datetime.min.replace(tzinfo=until.tzinfo), _FIRST)
+        async with self._pool.transaction() as connection:
+            parameters = {"after": after, "after_id": after_id, "until": until, "limit": limit}
+            rows = await (await connection.execute(_SQL.ended_between, parameters)).fetchall()
+            if rows and await _is_alone(connection, Task.OUTPUTS):
+                await connection.execute(_SQL.forget_outputs, {"ids": [run_id for run_id, _ in rows]})
+        return (rows[-1][1], rows[-1][0]) if rows else None
+
+    async def forget_deliveries(self, *, before: datetime, limit: int) -> int:
+        """Delete reports that were delivered or given up."""
+        return await self._alone(Task.DELIVERIES, _SQL.forget_deliveries, {"before": before, "limit": limit})
+
+    async def _alone(self, task: Task, statement: bytes, parameters: dict[str, Any]) -> int:
+        async with self._pool.transaction() as connection:
+            if not await _is_alone(connection, task):
+                return 0
+            return (await connection.execute(statement, parameters)).rowcount
+
+
+async def _is_alone(connection: AsyncConnection[Any], task: Task) -> bool:
+    row = await (await connection.execute(_SQL.alone, {"class_id": _LOCK_CLASS, "task": int(task)})).fetchone()
+    return row is not None and row[0]
+
+
+#: The age of a report that nobody needs to look up any more.
+DELIVERIES_KEPT: Final = timedelta(days=7)

@@ -1,0 +1,206 @@
+-- Ending a run, by its owner or by somebody else. The thread's row is locked first, then runs, then the heads of its
+-- checkpoints. Every statement that ends a run also writes the report that its webhook gets. A NULL `access` is no filter.
+
+-- name: lock_thread
+SELECT key FROM threads WHERE key = %(thread_key)s FOR UPDATE;
+
+-- name: settle
+-- Accepted only from the owner. A status of its own epoch that is already there is the same settlement, whose
+-- answer was lost. A run that was cancelled while it ran ends now, whatever it would wait for: nobody would ask again. One
+-- that is to be rolled back is not settled at all.
+WITH settled AS (
+    UPDATE runs
+    SET status = CASE WHEN cancel_requested_at IS NOT NULL AND %(status)s IN ('queued', 'waiting') THEN 'cancelled'
+                      ELSE %(status)s END,
+        worker_id = NULL,
+        errors = errors + %(errors)s,
+        available_at = clock_timestamp() + make_interval(secs => %(delay)s),
+        ended_at = CASE WHEN cancel_requested_at IS NOT NULL
+                          OR %(status)s IN ('succeeded', 'failed', 'cancelled', 'interrupted')
+                        THEN clock_timestamp() END
+    WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running' AND cancel_action IS DISTINCT FROM 'rollback'
+    RETURNING id, status, epoch, thread_key, agent
+), details AS (
+    UPDATE run_details d
+    SET output = coalesce(%(output)s, d.output),
+        -- Kept with the answer until the answer is dealt with.
+        interrupts = CASE WHEN settled.status IN ('waiting', 'interrupted') THEN %(interrupts)s::jsonb
+                          WHEN settled.status = 'queued' THEN d.interrupts END,
+        waiting_at = CASE WHEN settled.status IN ('waiting', 'interrupted') THEN %(waiting_at)s
+                          WHEN settled.status = 'queued' THEN d.waiting_at END,
+        -- An answer was given to one question; it must not be taken for the answer to the next.
+        answer = CASE WHEN settled.status = 'queued' THEN d.answer END,
+        error_code = %(error_code)s,
+        error_message = %(error_message)s,
+        last_pos = coalesce(%(last_pos)s, d.last_pos)
+    FROM settled
+    WHERE d.run_id = settled.id
+    RETURNING d.run_id, d.assistant_id, d.temporary, d.webhook
+), report AS (
+    INSERT INTO webhook_deliveries (run_id, epoch, url)
+    SELECT s.id, s.epoch, d.webhook FROM settled s JOIN details d ON d.run_id = s.id
+    WHERE d.webhook IS NOT NULL AND s.status NOT IN ('queued', 'waiting')
+    ON CONFLICT DO NOTHING
+), mark AS (
+    INSERT INTO thread_details AS t (thread_key, state, values, interrupts, waiting_at, stands_at, error, last_pos, metadata,
+                                     temporary, expires_at)
+    SELECT s.thread_key, %(thread_state)s, %(thread_values)s::jsonb, coalesce(%(questions)s::jsonb, '{}'),
+           %(thread_waiting_at)s, %(stands_at)s, %(thread_error)s::jsonb, coalesce(%(thread_pos)s, 0),
+           jsonb_strip_nulls(jsonb_build_object('graph_id', s.agent, 'assistant_id', d.assistant_id)),
+           d.temporary, CASE WHEN d.temporary THEN clock_timestamp() + make_interval(secs => %(grace)s) END
+    FROM settled s JOIN details d ON d.run_id = s.id
+    WHERE %(thread_state)s::text IS NOT NULL AND s.status <> 'queued'
+    ON CONFLICT (thread_key) DO UPDATE SET
+        state = EXCLUDED.state, values = EXCLUDED.values, stands_at = EXCLUDED.stands_at,
+        -- Left alone, a question is open for as long as the thread stands where it was asked.
+        interrupts = coalesce(%(questions)s::jsonb, t.interrupts),
+        waiting_at = CASE WHEN %(questions)s::jsonb IS NULL THEN t.waiting_at ELSE EXCLUDED.waiting_at END,
+        error = EXCLUDED.error, last_pos = greatest(t.last_pos, EXCLUDED.last_pos),
+        metadata = EXCLUDED.metadata || t.metadata,
+        expires_at = coalesce(
+            EXCLUDED.expires_at, clock_timestamp() + make_interval(secs => 60 * t.ttl_minutes), t.expires_at),
+        updated_at = clock_timestamp(), state_updated_at = clock_timestamp()
+)
+SELECT status FROM settled;
+
+-- name: is_settled
+SELECT status FROM runs
+WHERE id = %(id)s AND epoch = %(epoch)s
+  AND (status = %(status)s OR status = 'cancelled' AND %(status)s IN ('queued', 'waiting'));
+
+-- name: unblock
+-- Safe to run at any time: it does nothing while the thread has a front. Who is due goes before who is due later.
+UPDATE runs
+SET status = 'queued', available_at = greatest(available_at, clock_timestamp())
+WHERE id = (
+    SELECT id FROM runs
+    WHERE thread_key = %(thread_key)s AND status = 'blocked'
+    ORDER BY available_at > clock_timestamp(), priority DESC, created_at, id
+    LIMIT 1
+) AND NOT EXISTS (
+    SELECT FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')
+)
+RETURNING id;
+
+-- name: thread_of
+SELECT r.thread_key
+FROM runs r
+LEFT JOIN thread_details d ON d.thread_key = r.thread_key
+WHERE r.id = %(id)s
+  AND (%(access)s::jsonpath IS NULL OR coalesce(d.metadata, '{}') @@ %(access)s::jsonpath);
+
+-- name: cancellable
+-- In the order of threads, so that two that cancel many at once do not wait for each other in a circle. Two look-ups in
+-- two small indexes; what has ended is not read.
+SELECT r.id
+FROM (
+    SELECT id, thread_key, status FROM runs WHERE status IN ('queued', 'running', 'waiting')
+    UNION ALL
+    SELECT id, thread_key, status FROM runs WHERE status = 'blocked'
+) AS r
+LEFT JOIN thread_details d ON d.thread_key = r.thread_key
+WHERE (%(thread_key)s::uuid IS NULL OR r.thread_key = %(thread_key)s)
+  AND r.status = ANY(%(statuses)s)
+  AND (%(access)s::jsonpath IS NULL OR coalesce(d.metadata, '{}') @@ %(access)s::jsonpath)
+ORDER BY r.thread_key, r.id;
+
+-- name: cancellable_among
+SELECT r.id
+FROM runs r
+LEFT JOIN thread_details d ON d.thread_key = r.thread_key
+WHERE r.id = ANY(%(ids)s)
+  AND (%(thread_key)s::uuid IS NULL OR r.thread_key = %(thread_key)s)
+  AND r.status = ANY(%(statuses)s)
+  AND (%(access)s::jsonpath IS NULL OR coalesce(d.metadata, '{}') @@ %(access)s::jsonpath)
+ORDER BY r.thread_key, r.id;
+
+-- name: request_cancel
+-- What does not run is cancelled here and now; what runs is asked to stop, and its owner records the end. Rolling back goes
+-- further than interrupting, so the later wish counts where it is that.
+WITH cancelled AS (
+    UPDATE runs
+    SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
+        cancel_action = CASE WHEN cancel_action = 'rollback' THEN cancel_action ELSE %(action)s END,
+        status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
+        ended_at = CASE WHEN status = 'running' THEN NULL ELSE clock_timestamp() END
+    WHERE id = %(id)s AND status IN ('blocked', 'queued', 'running', 'waiting')
+    RETURNING id, status, epoch, cancel_action
+), details AS (
+    UPDATE run_details d SET cancel_reason = coalesce(d.cancel_reason, %(reason)s)
+    FROM cancelled WHERE d.run_id = cancelled.id
+    RETURNING d.run_id, d.webhook
+), report AS (
+    INSERT INTO webhook_deliveries (run_id, epoch, url)
+    SELECT c.id, c.epoch, d.webhook FROM cancelled c JOIN details d ON d.run_id = c.id
+    WHERE d.webhook IS NOT NULL AND c.status = 'cancelled'
+    ON CONFLICT DO NOTHING
+)
+SELECT status, epoch, cancel_action FROM cancelled;
+
+-- name: status_of
+SELECT status FROM runs WHERE id = %(id)s;
+
+-- name: take_away
+-- End a run against its owner's will or without one.
+WITH taken AS (
+    UPDATE runs
+    SET status = %(status)s, epoch = epoch + 1, worker_id = NULL, ended_at = clock_timestamp()
+    WHERE id = %(id)s AND epoch = %(epoch)s AND status IN ('queued', 'running')
+    RETURNING id, epoch, cancel_action
+), details AS (
+    UPDATE run_details d SET error_code = %(error_code)s, error_message = %(error_message)s
+    FROM taken WHERE d.run_id = taken.id
+    RETURNING d.run_id, d.webhook
+), report AS (
+    INSERT INTO webhook_deliveries (run_id, epoch, url)
+    SELECT t.id, t.epoch, d.webhook FROM taken t JOIN details d ON d.run_id = t.id
+    WHERE d.webhook IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT epoch, cancel_action FROM taken;
+
+-- name: mark_ended
+-- What a run leaves of its thread that was ended by somebody else than its owner: nobody knows the values. A run that was
+-- never claimed changes nothing but the time at which a temporary thread goes.
+INSERT INTO thread_details AS t (thread_key, state, error, metadata, temporary, expires_at)
+SELECT r.thread_key, CASE WHEN %(begun)s::boolean THEN %(thread_state)s ELSE 'idle' END,
+       CASE WHEN %(begun)s THEN %(thread_error)s::jsonb END,
+       jsonb_strip_nulls(jsonb_build_object('graph_id', r.agent, 'assistant_id', d.assistant_id)),
+       d.temporary, CASE WHEN d.temporary THEN clock_timestamp() + make_interval(secs => %(grace)s) END
+FROM runs r JOIN run_details d ON d.run_id = r.id
+WHERE r.id = %(id)s AND (%(begun)s OR d.temporary)
+ON CONFLICT (thread_key) DO UPDATE SET
+    state = CASE WHEN %(begun)s THEN EXCLUDED.state ELSE t.state END,
+    error = CASE WHEN %(begun)s THEN EXCLUDED.error ELSE t.error END,
+    values = CASE WHEN %(begun)s THEN NULL ELSE t.values END,
+    stands_at = CASE WHEN %(begun)s THEN NULL ELSE t.stands_at END,
+    metadata = EXCLUDED.metadata || t.metadata,
+    expires_at = coalesce(
+        EXCLUDED.expires_at, clock_timestamp() + make_interval(secs => 60 * t.ttl_minutes), t.expires_at),
+    updated_at = clock_timestamp();
+
+-- name: to_roll_back
+-- The owner's own question, once its settlement was refused.
+SELECT FROM runs
+WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running' AND cancel_action = 'rollback'
+FOR UPDATE;
+
+-- name: delete
+-- Details, idempotency keys, reports and feedback go with it.
+DELETE FROM runs WHERE id = %(id)s RETURNING thread_key;
+
+-- name: delete_idle
+DELETE FROM runs WHERE id = %(id)s AND status <> 'running' RETURNING thread_key;
+
+-- name: delete_events
+DELETE FROM run_events WHERE thread_key = %(thread_key)s AND run_id = %(id)s;
+
+-- name: forget_values
+-- After a rollback the head stands where it stood before: what was asked there is open again. The next reader takes the
+-- values from the checkpoint.
+UPDATE thread_details d
+SET values = NULL, stands_at = NULL, error = NULL, updated_at = clock_timestamp(), state_updated_at = clock_timestamp(),
+    state = CASE WHEN d.waiting_at = (
+        SELECT checkpoint_id FROM checkpoint_heads h WHERE h.thread_key = d.thread_key AND h.ns = ''
+    ) THEN 'interrupted' ELSE 'idle' END
+WHERE thread_key = %(thread_key)s;

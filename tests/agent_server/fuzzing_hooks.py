@@ -1,0 +1,55 @@
+"""What schemathesis has to know about this API: which things are there, and what it must not wait for.
+
+Loaded by schemathesis itself (SCHEMATHESIS_HOOKS), in a process of its own.
+"""
+
+import os
+from typing import Any
+
+import schemathesis
+
+_KNOWN = {
+    kind: ids.split(",")
+    for kind, _, ids in (part.partition("=") for part in os.environ.get("OUTLAST_FUZZ_IDS", "").split(";") if part)
+}
+# Of the ids that schemathesis makes up, so many become known ones; the others stay unknown.
+_OF_FOUR = 3
+
+
+@schemathesis.hook
+def map_path_parameters(_context: Any, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Lead most requests to things that are there."""
+    return None if parameters is None else {name: _known(name, value) for name, value in parameters.items()}
+
+
+@schemathesis.hook
+def map_body(_context: Any, body: Any) -> Any:
+    """Let runs be due at once, since some requests wait for their end; and let most of them name an assistant."""
+    bodies = body if isinstance(body, list) else [body]
+    for item in bodies:
+        if not isinstance(item, dict):
+            continue
+        delay = item.get("after_seconds")
+        if isinstance(delay, int | float) and delay > 1:
+            item["after_seconds"] = 1
+        if isinstance(item.get("assistant_id"), str):
+            item["assistant_id"] = _assistant(item["assistant_id"])
+        for name in ("thread_id",):
+            if isinstance(item.get(name), str):
+                item[name] = _known(name, item[name])
+    return body
+
+
+def _known(name: str, value: Any) -> Any:
+    ids = _KNOWN.get(name)
+    if not ids or not isinstance(value, str):
+        return value
+    # By the value itself, so that a seed repeats the run.
+    number = sum(value.encode("utf-8", "replace"))
+    return ids[number % len(ids)] if number % 4 < _OF_FOUR else value
+
+
+def _assistant(value: str) -> str:
+    names = ("steps", "ask", "see", "broken", "nested", "agent")
+    number = sum(value.encode("utf-8", "replace"))
+    return names[number % len(names)] if number % 4 < _OF_FOUR else value
