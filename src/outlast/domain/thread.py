@@ -78,5 +78,3 @@ class ThreadView:
     expires_at: datetime | None = None
     #: The thread's checkpoint is another one than `stands_at`, and nothing runs: what is here is not its present state.
     stale: bool = False
-    #: Alias -> value, for a search that asked for parts of the values.
-    extracted: Mapping[str, Any] | None = None

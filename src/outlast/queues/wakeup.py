@@ -1,8 +1,7 @@
 """Notifications between processes, as hints.
 
-A NOTIFY takes a database-wide lock at commit, so a busy process must not send one per event: a few go out at once, and
-from then on whatever comes within 5 ms goes out together. The listener has a connection of its own; each time it has
-to connect again it wakes everyone, since what was sent meanwhile is lost.
+What gathers between two turns goes out together (see `pace`). The listener has a connection of its own; each time it
+has to connect again it wakes everyone, since what was sent meanwhile is lost.
 """
 
 import asyncio
@@ -14,6 +13,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, sql
 
 from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.pace import MOST_IDS, Pace
 from outlast.storage.postgres.pool import connect
 from outlast.telemetry import emit
 
@@ -24,11 +24,6 @@ CANCEL = "cancel"
 EVENTS = "events"
 WATCH = "watch"
 TOPICS = (QUEUED, SETTLED, CANCEL, EVENTS, WATCH)
-# PostgreSQL refuses 8,000 bytes; 200 ids of 32 characters and their commas fit.
-_MAX_IDS = 200
-_GATHER_SECONDS = 0.005
-# Sent without delay after a quiet time: a lone client's run takes four (queued, settled, and room for both sides).
-_BURST = 4.0
 
 Handler = Callable[[str, list[UUID]], None]
 
@@ -99,19 +94,14 @@ class Wakeup:
 
     async def _send(self, connection: AsyncConnection[Any]) -> None:
         self._sender_pid = connection.info.backend_pid
-        loop = asyncio.get_running_loop()
-        credit, refilled_at = _BURST, loop.time()
+        pace = Pace()
         while True:
             await self._dirty.wait()
-            credit = min(_BURST, credit + (loop.time() - refilled_at) / _GATHER_SECONDS)
-            refilled_at = loop.time()
-            if credit < 1.0:
-                await asyncio.sleep(_GATHER_SECONDS)
-            credit -= 1.0
+            await pace.turn()
             self._dirty.clear()
             pending, self._pending = self._pending, {}
             for topic, ids in pending.items():
-                listed = ",".join(run_id.hex for run_id in ids) if len(ids) <= _MAX_IDS else ""
+                listed = ",".join(run_id.hex for run_id in ids) if len(ids) <= MOST_IDS else ""
                 await connection.execute("SELECT pg_notify(%s, %s)", [self.channel, f"{topic}:{listed}"])
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
@@ -131,7 +121,7 @@ class Wakeup:
         local, self._local = self._local, {}
         for topic, ids in local.items():
             try:
-                self._call(topic, list(ids) if len(ids) <= _MAX_IDS else [])
+                self._call(topic, list(ids) if len(ids) <= MOST_IDS else [])
             # A handler that fails is heard of, and must not keep the others from hearing.
             except Exception as error:  # noqa: BLE001
                 emit("loop.failed", loop="hints", error=type(error).__name__)

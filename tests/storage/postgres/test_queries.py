@@ -60,7 +60,7 @@ async def prepare(database: DatabaseSettings, text: str, types: list[str]) -> No
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET search_path = outlast")
         if "::vector" in text:
-            await connection.execute(await _vector(connection))
+            await connection.execute((await _vector(connection)).encode())
         declared = f" ({', '.join(types)})" if types else ""
         await connection.execute(f"PREPARE statement{declared} AS {text}".encode(), prepare=False)
 
@@ -119,6 +119,20 @@ async def test_every_variant_of_the_step_fits_the_schema_and_its_parameters(
     assert set(statement.names) <= step.parameters.keys()
     types = [TYPES[OIDS[name]] for name in statement.names]
     await prepare(database_of_module, statement.text.decode(), types)
+
+
+def test_what_statements_have_in_common_is_put_into_each_of_them() -> None:
+    assert [statement for statement in STATEMENTS if b"--include" in statements(statement[0])[statement[1]]] == []
+    assert statements("threads")["count"].count(b"t.deleted_at IS NULL AND d.temporary IS NOT TRUE") == 1
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_every_part_is_used_and_no_part_is_a_statement(concept: str) -> None:
+    text = (SOURCE / f"storage/postgres/sql/{concept}.sql").read_text(encoding="utf-8")
+    parts = set(re.findall(r"^-- part: (\w+)$", text, re.MULTILINE))
+
+    assert parts == set(re.findall(r"^--include (\w+)$", text, re.MULTILINE))
+    assert not parts & statements(concept).keys()
 
 
 def test_an_unknown_name_is_an_error_that_says_where_it_was_looked_for() -> None:

@@ -10,9 +10,9 @@ from psycopg import AsyncConnection
 from outlast.domain.assistant import BY_SYSTEM, Assistant, AssistantVersion, mirrored, system_id
 from outlast.errors import Conflict, NotFound
 from outlast.storage.postgres.jsonb import jsonb
-from outlast.storage.postgres.listing import Page, containing, fetch
+from outlast.storage.postgres.listing import Listing, Page, containing
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.queries import Queries, numbered
+from outlast.storage.postgres.queries import Queries
 
 _SQL = Queries("assistants")
 _KIND = "assistant"
@@ -86,6 +86,7 @@ class AssistantStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._list = Listing(pool, ("assistants", "search"), ("assistants", "count"), _assistant)
 
     async def ensure(self, graphs: Mapping[str, str]) -> None:
         """Give each graph (name -> description) its own assistant, if it has none yet."""
@@ -167,8 +168,7 @@ class AssistantStore:
             cursor = await connection.execute(_SQL.set_latest, parameters, binary=True)
             row = await cursor.fetchone()
         if row is None:
-            kind = "version"
-            raise NotFound(kind, str(version))
+            raise NotFound("version", str(version))
         return _assistant(row)
 
     async def delete(self, assistant_id: UUID, *, access: str | None = None) -> None:
@@ -192,21 +192,11 @@ class AssistantStore:
         self, query: AssistantQuery, *, sort_by: AssistantSort, order: Order, page: Page
     ) -> tuple[list[Assistant], int]:
         """Return one page, and how many match."""
-        parameters = {**query.parameters, **page._asdict()}
-        flags = sorted({*query.flags, f"{sort_by}_{order}"})
-        async with self._pool.connection() as connection:
-            rows = await fetch(connection, numbered("assistants", "search", *flags), parameters)
-        found = [_assistant(row) for row in rows]
-        if page.offset == 0 and len(found) < page.limit:
-            return found, len(found)
-        return found, await self.count(query)
+        return await self._list.search(query, f"{sort_by}_{order}", page=page)
 
     async def count(self, query: AssistantQuery) -> int:
         """Return how many match."""
-        statement = numbered("assistants", "count", *sorted(query.flags))
-        async with self._pool.connection() as connection:
-            rows = await fetch(connection, statement, query.parameters)
-        return rows[0][0]
+        return await self._list.count(query)
 
 
 async def _locked(connection: AsyncConnection[Any], assistant_id: UUID, access: str | None) -> Assistant:

@@ -15,9 +15,9 @@ from outlast.domain.cron import Cron, Timing
 from outlast.errors import Conflict, NotFound
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import jsonb
-from outlast.storage.postgres.listing import Page, fetch
+from outlast.storage.postgres.listing import Listing, Page
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.queries import Queries, numbered
+from outlast.storage.postgres.queries import Queries
 
 _SQL = Queries("crons")
 _KIND: Final = "cron"
@@ -102,6 +102,7 @@ class CronStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._list = Listing(pool, ("crons", "search"), ("crons", "count"), _cron)
 
     async def now(self) -> datetime:
         """Return the time by which crons are due: the database's."""
@@ -157,20 +158,11 @@ class CronStore:
 
     async def search(self, query: CronQuery, *, sort_by: CronSort, order: Order, page: Page) -> tuple[list[Cron], int]:
         """Return one page, and how many match."""
-        statement = numbered("crons", "search", *sorted({*query.flags, f"{sort_by}_{order}"}))
-        async with self._pool.connection() as connection:
-            rows = await fetch(connection, statement, {**query.parameters, **page._asdict()})
-        found = [_cron(row) for row in rows]
-        if page.offset == 0 and len(found) < page.limit:
-            return found, len(found)
-        return found, await self.count(query)
+        return await self._list.search(query, f"{sort_by}_{order}", page=page)
 
     async def count(self, query: CronQuery) -> int:
         """Return how many match."""
-        statement = numbered("crons", "count", *sorted(query.flags))
-        async with self._pool.connection() as connection:
-            rows = await fetch(connection, statement, query.parameters)
-        return rows[0][0]
+        return await self._list.count(query)
 
     # the scheduler's side
 

@@ -91,6 +91,7 @@ class _Starter:
                 # First the watchdog: from here on, somebody clears up even if this process is killed half way.
                 self._ensure_watchdog()
                 url = self._ensure_server()
+        # Whatever ends the start, an interrupt too: a lock left open would keep the server alive.
         except BaseException:
             os.close(users_lock)
             raise
@@ -162,6 +163,7 @@ class _Starter:
             binaries = find_binaries()
             self._cluster.prepare(binaries, server_lock, self._seconds_left())
             command = self._cluster.server_command(binaries)
+        # Whatever ends it: a lock left open would keep others from starting the server.
         except BaseException:
             os.close(server_lock)
             raise

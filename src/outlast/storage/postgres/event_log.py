@@ -1,8 +1,7 @@
 """The writing side of streams: one line into the database for everything that the runs of this process say.
 
-Records gather while a statement is on its way; after a quiet time a few go out at once, then one batch per 5 ms, as
-hints do. One connection writes in order and each statement is one commit, so whoever reads behind a position always
-sees a prefix of what a claim said.
+Records gather while a statement is on its way, and go out at the pace of hints (see `pace`). One connection writes in
+order and each statement is one commit, so whoever reads behind a position always sees a prefix of what a claim said.
 """
 
 import asyncio
@@ -16,6 +15,7 @@ from psycopg import AsyncConnection
 
 from outlast.domain.records import Record
 from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.pace import MOST_IDS, Pace
 from outlast.storage.postgres.pool import connect, is_transient
 from outlast.storage.postgres.queries import Queries
 from outlast.telemetry import emit
@@ -25,12 +25,8 @@ _BATCH_RECORDS = 512
 _BATCH_BYTES = 1 << 20
 # What waits for the database at most; what is said beyond that is lost for others.
 _WAITING_BYTES = 32 << 20
-_GATHER_SECONDS = 0.005
-_BURST = 4.0
 # Of a record beside its data: the row, its place in the batch.
 _OVERHEAD_BYTES = 100
-# PostgreSQL refuses a notification of 8,000 bytes; 200 keys of 32 characters and their commas fit.
-_MOST_KEYS = 200
 #: While the database is away, records wait this long. A run goes on without its stream.
 PATIENCE_SECONDS = 10.0
 
@@ -107,15 +103,10 @@ class EventLog:
                 delay = min(delay * 2, 2.0)
 
     async def _write(self, connection: AsyncConnection[Any]) -> None:
-        loop = asyncio.get_running_loop()
-        credit, refilled_at = _BURST, loop.time()
+        pace = Pace()
         while True:
             await self._dirty.wait()
-            credit = min(_BURST, credit + (loop.time() - refilled_at) / _GATHER_SECONDS)
-            refilled_at = loop.time()
-            if credit < 1.0:
-                await asyncio.sleep(_GATHER_SECONDS)
-            credit -= 1.0
+            await pace.turn()
             batch = self._next_batch()
             if batch:
                 await self._append(connection, batch)
@@ -138,7 +129,7 @@ class EventLog:
         emit("stream.before_append", records=len(batch))
         parameters = _parameters(list(claims.values()), [record for _, record in batch])
         try:
-            cursor = await connection.execute(_SQL.append, {**parameters, "channel": self._channel, "most": _MOST_KEYS})
+            cursor = await connection.execute(_SQL.append, {**parameters, "channel": self._channel, "most": MOST_IDS})
         except BaseException:
             # Not cleared: the batch is still to be answered.
             self._dirty.set()

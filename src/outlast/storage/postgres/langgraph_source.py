@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, Self
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from outlast.errors import ConfigurationError
@@ -150,7 +151,7 @@ def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
 def _read_only(url: str) -> str:
     try:
         given = conninfo_to_dict(url)
-    except Exception as error:
+    except (psycopg.ProgrammingError, UnicodeError) as error:
         msg = "the URL after --from cannot be parsed; expected postgresql://user:password@host:5432/name"
         raise ConfigurationError(msg) from error
     options = f"{given.get('options') or ''} -c default_transaction_read_only=on"

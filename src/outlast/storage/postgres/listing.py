@@ -4,12 +4,29 @@ A part is chosen in the SQL file, between `--if` and `--end` (see `queries.numbe
 and the order alone, and takes the index that serves them.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from psycopg import AsyncConnection, AsyncRawCursor
 
-from outlast.storage.postgres.queries import Numbered
+from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.queries import Numbered, numbered
+
+T = TypeVar("T")
+
+
+class Query(Protocol):
+    """Which rows are wanted, by the parts of the statements."""
+
+    @property
+    def flags(self) -> set[str]:
+        """The parts of the statement that are needed."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of all parts."""
+        ...
 
 
 class Page(NamedTuple):
@@ -32,3 +49,32 @@ def containing(text: str) -> str:
     """Return the pattern for ILIKE that finds the text anywhere."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
+
+
+class Listing(Generic[T]):
+    """A list that is shown in pages: the statement that finds, the one that counts, and what a row becomes."""
+
+    def __init__(
+        self, pool: Pool, find: tuple[str, str], count: tuple[str, str], shown: Callable[[tuple[Any, ...]], T]
+    ) -> None:
+        self._pool = pool
+        self._find = find
+        self._count = count
+        self._shown = shown
+
+    async def search(self, query: Query, *flags: str, page: Page) -> tuple[list[T], int]:
+        """Return one page, and how many match; the flags are those beside the query's own."""
+        statement = numbered(*self._find, *sorted({*query.flags, *flags}))
+        async with self._pool.connection() as connection:
+            rows = await fetch(connection, statement, {**query.parameters, **page._asdict()})
+        found = [self._shown(row) for row in rows]
+        if page.offset == 0 and len(found) < page.limit:
+            return found, len(found)
+        return found, await self.count(query)
+
+    async def count(self, query: Query) -> int:
+        """Return how many match."""
+        statement = numbered(*self._count, *sorted(query.flags))
+        async with self._pool.connection() as connection:
+            rows = await fetch(connection, statement, query.parameters)
+        return rows[0][0]

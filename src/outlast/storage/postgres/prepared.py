@@ -67,13 +67,15 @@ class Line:
         if self._prepared is None or self._prepared.connection.closed:
             self._loop = asyncio.get_running_loop()
             connection = await connect(self._settings, application_name=self._application_name)
+            timer = self._loop.call_later(self._reply_within, _cut, connection)
             try:
-                timer = self._loop.call_later(self._reply_within, _cut, connection)
                 await connection.execute(_PLAN_ONCE)
-                timer.cancel()
+            # A cancellation too: nobody else knows of the connection.
             except BaseException:
                 await connection.close()
                 raise
+            finally:
+                timer.cancel()
             self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
         return self._prepared
 

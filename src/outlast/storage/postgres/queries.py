@@ -3,6 +3,8 @@
 The comment above a statement says why it is written that way. `Queries("runs").claim` is
 the text of statement `claim` in `sql/runs.sql`; an unknown name fails when it is asked for,
 and a test asks for all of them and prepares each one against the migrated schema.
+What several statements of a file have in common stands once, under `-- part: <part>`, and
+takes the place of the lines `--include <part>`.
 """
 
 import re
@@ -16,8 +18,9 @@ T = TypeVar("T")
 
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 # Comments that choose parts of a statement; see `numbered`.
-_MARKERS = ("--if ", "--end")
-_NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_MARKERS = ("--if ", "--end", "--include ")
+_NAME = re.compile(r"^-- (name|part): (\w+)\s*$", re.MULTILINE)
+_INCLUDE = re.compile(r"^--include (\w+)$", re.MULTILINE)
 
 
 class Queries:
@@ -39,9 +42,14 @@ class Queries:
 def statements(concept: str) -> dict[str, bytes]:
     """Return the statements of `sql/<concept>.sql` by name, comments stripped."""
     text = files("outlast.storage.postgres").joinpath("sql", f"{concept}.sql").read_text(encoding="utf-8")
-    parts = _NAME.split(text)[1:]
-    named = dict(zip(parts[::2], parts[1::2], strict=True))
-    return {name: _without_comments(body).encode() for name, body in named.items()}
+    _, *found = _NAME.split(text)
+    sections = list(zip(found[::3], found[1::3], map(_without_comments, found[2::3]), strict=True))
+    parts = {name: body for kind, name, body in sections if kind == "part"}
+    return {
+        name: _INCLUDE.sub(lambda include: parts[include[1]], body).rstrip(";").encode()
+        for kind, name, body in sections
+        if kind == "name"
+    }
 
 
 def _without_comments(statement: str) -> str:

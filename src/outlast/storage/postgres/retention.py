@@ -17,6 +17,8 @@ _SQL = Queries("retention")
 # The class of our advisory locks; the second number is the task.
 _LOCK_CLASS: Final = 0x6F75746D
 _FIRST: Final = UUID(int=0)
+#: The age of a report that nobody needs to look up any more.
+DELIVERIES_KEPT: Final = timedelta(days=7)
 
 #: Where a walk through the ended runs has come to.
 Cursor = tuple[datetime, UUID]
@@ -103,7 +105,3 @@ class RetentionStore:
 async def _is_alone(connection: AsyncConnection[Any], task: Task) -> bool:
     row = await (await connection.execute(_SQL.alone, {"class_id": _LOCK_CLASS, "task": int(task)})).fetchone()
     return row is not None and row[0]
-
-
-#: The age of a report that nobody needs to look up any more.
-DELIVERIES_KEPT: Final = timedelta(days=7)

@@ -223,8 +223,7 @@ class RunEnds:
             if await cursor.fetchone() is None:
                 cursor = await connection.execute(_SQL.status_of, parameters)
                 if await cursor.fetchone() is None:
-                    kind = "run"
-                    raise NotFound(kind, str(run_id))
+                    raise NotFound("run", str(run_id))
                 msg = f"run {run_id} is running; cancel it first"
                 raise Conflict(msg, details={"run_id": str(run_id), "run_status": "running"})
             await connection.execute(_SQL.delete_events, parameters)
@@ -249,8 +248,7 @@ class RunEnds:
         cursor = await connection.execute(_SQL.thread_of, {"id": run_id, "access": access})
         row = await cursor.fetchone()
         if row is None:
-            kind = "run"
-            raise NotFound(kind, str(run_id))
+            raise NotFound("run", str(run_id))
         await connection.execute(_SQL.lock_thread, {"thread_key": row[0]})
         return row[0].bytes
 
@@ -282,15 +280,16 @@ class RunEnds:
     def _mark_parameters(self, settlement: Settlement) -> dict[str, Any]:
         mark = settlement.thread
         values = None if mark is None else mark.values
-        kept = values is not None and len(values) <= self._thread_values_bytes
+        if values is not None and len(values) > self._thread_values_bytes:
+            values = None
         questions = None if mark is None else mark.interrupts
         asked = len(settlement.interrupts or ())
         return {
             "thread_state": None if mark is None else mark.state,
-            "thread_values": encoded_jsonb(values) if kept and values is not None else None,
+            "thread_values": None if values is None else encoded_jsonb(values),
             "questions": None if questions is None else jsonb(questions),
             "thread_waiting_at": None if mark is None else mark.waiting_at,
-            "stands_at": mark.stands_at if mark is not None and kept else None,
+            "stands_at": None if mark is None or values is None else mark.stands_at,
             "thread_error": None if mark is None or mark.error is None else jsonb(mark.error),
             "thread_pos": behind_end(settlement.last_pos, questions=asked),
         }

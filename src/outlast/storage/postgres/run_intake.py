@@ -174,8 +174,7 @@ async def _enter(connection: Tx, run: NewRun, thread: bytes, intake: Intake) -> 
 
 def _refuse(run: NewRun, opened: tuple[Any, ...] | None) -> None:
     if opened is None:
-        kind = "thread"
-        raise NotFound(kind, run.thread_id)
+        raise NotFound("thread", run.thread_id)
     if opened[0] is not None:
         raise ThreadQuarantined(thread_id=run.thread_id, reason=opened[0])
 

@@ -30,8 +30,7 @@ class RunViews:
             cursor = await connection.execute(_SQL.one, {"id": run_id, "thread_key": key, "access": access})
             row = await cursor.fetchone()
         if row is None:
-            kind = "run"
-            raise NotFound(kind, str(run_id))
+            raise NotFound("run", str(run_id))
         return view_of(row)
 
     async def of_thread(

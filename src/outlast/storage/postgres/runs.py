@@ -143,8 +143,7 @@ class RunStore:
             cursor = await connection.execute(_SQL.get, {"id": run_id})
             row = await cursor.fetchone()
         if row is None:
-            kind = "run"
-            raise NotFound(kind, str(run_id))
+            raise NotFound("run", str(run_id))
         return view_of(row)
 
     async def find(
@@ -178,8 +177,7 @@ class RunStore:
             if row is None:
                 cursor = await connection.execute(_SQL.thread_exists, thread)
                 if await cursor.fetchone() is None:
-                    kind = "thread"
-                    raise NotFound(kind, thread_id)
+                    raise NotFound("thread", thread_id)
         return view_of(row) if row is not None else None
 
     async def standing_still(self, run_ids: Sequence[UUID]) -> set[UUID]:

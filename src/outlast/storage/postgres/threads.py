@@ -16,9 +16,9 @@ from outlast.domain.thread import ThreadMark, ThreadStatus, ThreadView, Ttl
 from outlast.errors import Conflict, NotFound, ThreadBusy
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
-from outlast.storage.postgres.listing import Page, fetch
+from outlast.storage.postgres.listing import Listing, Page
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.queries import Queries, numbered
+from outlast.storage.postgres.queries import Queries
 
 _SQL = Queries("threads")
 _KIND: Final = "thread"
@@ -83,6 +83,7 @@ class ThreadStore:
 
     def __init__(self, pool: Pool, history: ThreadHistory, *, values_bytes: int = 1024 * 1024) -> None:
         self._pool = pool
+        self._list = Listing(pool, ("threads", "search"), ("threads", "count"), _view)
         self._history = history
         #: A larger state is not kept a second time, but read from its checkpoint.
         self._values_bytes = values_bytes
@@ -220,21 +221,12 @@ class ThreadStore:
         self, query: ThreadQuery, *, sort_by: ThreadSort, order: Order, page: Page, with_values: bool
     ) -> tuple[list[ThreadView], int]:
         """Return one page, and how many match. `values` are compared as they were when a run last ended."""
-        parameters = {**query.parameters, **page._asdict()}
-        flags = {*query.flags, f"{sort_by}_{order}", *(["with_values"] if with_values else [])}
-        async with self._pool.connection() as connection:
-            rows = await fetch(connection, numbered("threads", "search", *sorted(flags)), parameters)
-        found = [_view(row) for row in rows]
-        if page.offset == 0 and len(found) < page.limit:
-            return found, len(found)
-        return found, await self.count(query)
+        flags = [f"{sort_by}_{order}", *(["with_values"] if with_values else [])]
+        return await self._list.search(query, *flags, page=page)
 
     async def count(self, query: ThreadQuery) -> int:
         """Return how many match."""
-        statement = numbered("threads", "count", *sorted(query.flags))
-        async with self._pool.connection() as connection:
-            rows = await fetch(connection, statement, query.parameters)
-        return rows[0][0]
+        return await self._list.count(query)
 
     async def mark_in(
         self, connection: Connection, key: bytes, mark: ThreadMark, *, last_pos: int | None = None
@@ -261,11 +253,11 @@ class ThreadStore:
             await connection.execute(_SQL.refresh, self._marked(thread.key, mark))
 
     def _marked(self, key: bytes, mark: ThreadMark) -> dict[str, Any]:
-        fits = mark.values is not None and len(mark.values) <= self._values_bytes
+        values = mark.values if mark.values is not None and len(mark.values) <= self._values_bytes else None
         return {
             "thread_key": UUID(bytes=key),
             "state": mark.state,
-            "values": encoded_jsonb(mark.values) if fits and mark.values is not None else None,
+            "values": None if values is None else encoded_jsonb(values),
             "interrupts": None if mark.interrupts is None else jsonb(dict(mark.interrupts)),
             "waiting_at": mark.waiting_at,
             "stands_at": mark.stands_at,

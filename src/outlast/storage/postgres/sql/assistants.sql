@@ -74,8 +74,7 @@ WHERE assistant_id = %(id)s AND metadata @> %(metadata)s::jsonb
 ORDER BY version DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
--- name: search
-SELECT id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
+-- part: wanted
 FROM assistants
 WHERE true
 --if metadata
@@ -90,6 +89,10 @@ WHERE true
 --if access
   AND metadata @@ %(access)s::jsonpath
 --end
+
+-- name: search
+SELECT id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
+--include wanted
 ORDER BY
 --if assistant_id_asc
     id,
@@ -126,18 +129,5 @@ LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: count
 SELECT count(*)
-FROM assistants
-WHERE true
---if metadata
-  AND metadata @> %(metadata)s::jsonb
---end
---if graph_id
-  AND graph_id = %(graph_id)s
---end
---if name
-  AND name ILIKE %(name)s
---end
---if access
-  AND metadata @@ %(access)s::jsonpath
---end
+--include wanted
 ;

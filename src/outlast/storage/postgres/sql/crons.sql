@@ -9,11 +9,14 @@ INSERT INTO crons (id, assistant_id, thread_key, user_id, schedule, timezone, en
 VALUES (%(id)s, %(assistant_id)s, %(thread_key)s, %(user_id)s, %(schedule)s, %(timezone)s, %(end_at)s, %(enabled)s,
         %(next_run_at)s, %(payload)s, %(template)s, %(metadata)s, %(on_run_completed)s);
 
--- name: get
+-- part: shown
 SELECT c.id, c.assistant_id, t.thread_id, c.user_id, c.schedule, c.timezone, c.end_at, c.enabled, c.next_run_at,
        c.payload, c.metadata, c.on_run_completed, c.created_at, c.updated_at
 FROM crons c
 LEFT JOIN threads t ON t.key = c.thread_key
+
+-- name: get
+--include shown
 WHERE c.id = %(id)s AND (%(access)s::jsonpath IS NULL OR c.metadata @@ %(access)s::jsonpath);
 
 -- name: update
@@ -36,11 +39,7 @@ DELETE FROM crons
 WHERE id = %(id)s AND (%(access)s::jsonpath IS NULL OR metadata @@ %(access)s::jsonpath)
 RETURNING id;
 
--- name: search
-SELECT c.id, c.assistant_id, t.thread_id, c.user_id, c.schedule, c.timezone, c.end_at, c.enabled, c.next_run_at,
-       c.payload, c.metadata, c.on_run_completed, c.created_at, c.updated_at
-FROM crons c
-LEFT JOIN threads t ON t.key = c.thread_key
+-- part: wanted
 WHERE true
 --if assistant_id
   AND c.assistant_id = %(assistant_id)s
@@ -57,6 +56,10 @@ WHERE true
 --if access
   AND c.metadata @@ %(access)s::jsonpath
 --end
+
+-- name: search
+--include shown
+--include wanted
 ORDER BY
 --if assistant_id_asc
     c.assistant_id,
@@ -102,22 +105,7 @@ LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: count
 SELECT count(*) FROM crons c
-WHERE true
---if assistant_id
-  AND c.assistant_id = %(assistant_id)s
---end
---if thread_key
-  AND c.thread_key = %(thread_key)s
---end
---if enabled
-  AND c.enabled = %(enabled)s
---end
---if metadata
-  AND c.metadata @> %(metadata)s::jsonb
---end
---if access
-  AND c.metadata @@ %(access)s::jsonpath
---end
+--include wanted
 ;
 
 -- name: due

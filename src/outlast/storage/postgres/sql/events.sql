@@ -53,7 +53,8 @@ SELECT pg_notify(%(channel)s, 'events:' || replace(thread_key::text, '-', '')) F
 
 -- name: births
 -- Where following a thread begins: its last position, the time, and the runs that ended just now. They have to be named:
--- a settlement is seen when it is committed, which is after the time that it gives as its end.
+-- a settlement is seen when it is committed, which is after the time that it gives as its end. now() is this statement's
+-- time, as it is a transaction of its own, and unlike clock_timestamp() it bounds what is read of the index.
 SELECT c.thread_key,
        greatest(
            coalesce((SELECT max(e.pos) FROM run_events e WHERE e.thread_key = c.thread_key), 0),
@@ -62,14 +63,13 @@ SELECT c.thread_key,
        clock_timestamp() AS born_at,
        ARRAY(
            SELECT r.id FROM runs r
-           WHERE r.thread_key = c.thread_key AND r.ended_at >= clock_timestamp() - make_interval(secs => %(slack)s)
+           WHERE r.thread_key = c.thread_key AND r.ended_at >= now() - make_interval(secs => %(slack)s)
        ) AS ended
 FROM unnest(%(threads)s::uuid[]) AS c (thread_key);
 
--- name: records
+-- part: behind
 -- What follows a position, for many threads at once; for each at most `limit` records, and no more than one behind
 -- `bytes`. octet_length reads nothing out of line.
-SELECT c.thread_key, e.run_id, e.pos, e.mode, e.ns, e.data
 FROM unnest(%(threads)s::uuid[], %(after)s::bigint[], %(runs)s::uuid[]) AS c (thread_key, after, run_id)
 CROSS JOIN LATERAL (
     SELECT * FROM (
@@ -83,37 +83,29 @@ CROSS JOIN LATERAL (
     ) counted
     WHERE before < %(bytes)s
 ) e
+
+-- name: records
+SELECT c.thread_key, e.run_id, e.pos, e.mode, e.ns, e.data
+--include behind
 ORDER BY c.thread_key, e.pos;
 
 -- name: news
 -- Records as above; runs that ended since a time, oldest first; and which of some runs have nothing more to say: ended,
 -- waiting for a person, or gone. One statement, since it has to be one moment: whoever sees an end then sees all that the
 -- run said, and whoever sees the next run speak sees the end of the one before. Of the far past nothing is told: no
--- record of it is kept either.
+-- record of it is kept either. now() as in `births`.
 SELECT c.thread_key, e.run_id, e.pos, e.mode, e.ns, e.data,
        NULL AS status, NULL AS agent, NULL::timestamptz AS claimed_at, NULL::timestamptz AS ended_at,
        NULL::bigint AS last_pos, NULL AS error_code, NULL AS error_message, NULL::jsonb AS interrupts,
        NULL::bytea AS options, false AS asked
-FROM unnest(%(threads)s::uuid[], %(after)s::bigint[], %(runs)s::uuid[]) AS c (thread_key, after, run_id)
-CROSS JOIN LATERAL (
-    SELECT * FROM (
-        SELECT n.*, sum(octet_length(n.data)) OVER (ORDER BY n.pos) - octet_length(n.data) AS before
-        FROM (
-            SELECT pos, run_id, mode, ns, data FROM run_events
-            WHERE thread_key = c.thread_key AND pos > c.after AND (c.run_id IS NULL OR run_id = c.run_id)
-            ORDER BY pos
-            LIMIT %(limit)s
-        ) n
-    ) counted
-    WHERE before < %(bytes)s
-) e
+--include behind
 UNION ALL
 SELECT r.thread_key, r.id, NULL, NULL, NULL, NULL, r.status, r.agent, r.claimed_at, r.ended_at, d.last_pos,
        d.error_code, d.error_message, d.interrupts, d.options, false
 FROM unnest(%(ended_threads)s::uuid[], %(since)s::timestamptz[]) AS c (thread_key, since)
 CROSS JOIN LATERAL (
     SELECT * FROM runs
-    WHERE thread_key = c.thread_key AND ended_at >= greatest(c.since, clock_timestamp() - interval '1 hour')
+    WHERE thread_key = c.thread_key AND ended_at >= greatest(c.since, now() - interval '1 hour')
     ORDER BY ended_at
     LIMIT %(most_ends)s
 ) r

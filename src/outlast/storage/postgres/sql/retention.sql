@@ -1,17 +1,22 @@
 -- What is deleted by age. Each statement takes a bounded number of rows, so that none of them holds a lock for long.
+-- now(), where a search has an index: its transaction has just begun, and unlike clock_timestamp() it bounds what is read.
 
--- name: expired_threads
--- Threads whose time has come. Whoever still has to do with one keeps it: a run that has not ended, a report not sent.
-SELECT t.thread_id
-FROM thread_details d
-JOIN threads t ON t.key = d.thread_key AND t.deleted_at IS NULL
-WHERE d.expires_at <= clock_timestamp()
+-- part: unused
+-- Whoever still has to do with a thread keeps it: a run that has not ended, a report not sent.
   AND NOT EXISTS (
       SELECT FROM runs r WHERE r.thread_key = d.thread_key
       AND (r.status IN ('queued', 'running', 'waiting') OR r.status = 'blocked'))
   AND NOT EXISTS (
       SELECT FROM runs r JOIN webhook_deliveries w ON w.run_id = r.id
       WHERE r.thread_key = d.thread_key AND w.state = 'pending')
+
+-- name: expired_threads
+-- Threads whose time has come.
+SELECT t.thread_id
+FROM thread_details d
+JOIN threads t ON t.key = d.thread_key AND t.deleted_at IS NULL
+WHERE d.expires_at <= now()
+--include unused
 ORDER BY d.expires_at
 LIMIT %(limit)s;
 
@@ -24,19 +29,15 @@ SELECT FROM threads WHERE key = %(thread_key)s AND deleted_at IS NULL FOR UPDATE
 SELECT coalesce(d.ttl_strategy, 'delete')
 FROM thread_details d
 WHERE d.thread_key = %(thread_key)s AND d.expires_at <= clock_timestamp()
-  AND NOT EXISTS (
-      SELECT FROM runs r WHERE r.thread_key = d.thread_key
-      AND (r.status IN ('queued', 'running', 'waiting') OR r.status = 'blocked'))
-  AND NOT EXISTS (
-      SELECT FROM runs r JOIN webhook_deliveries w ON w.run_id = r.id
-      WHERE r.thread_key = d.thread_key AND w.state = 'pending');
+--include unused
+;
 
 -- name: forget_expiry
 UPDATE thread_details SET expires_at = NULL WHERE thread_key = %(thread_key)s;
 
 -- name: forget_items
 WITH expired AS (
-    SELECT tenant, path, key FROM store_items WHERE expires_at <= clock_timestamp()
+    SELECT tenant, path, key FROM store_items WHERE expires_at <= now()
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 DELETE FROM store_items i USING expired e WHERE i.tenant = e.tenant AND i.path = e.path AND i.key = e.key;

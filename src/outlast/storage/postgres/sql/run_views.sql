@@ -15,8 +15,8 @@ WHERE r.id = %(id)s
   AND (%(thread_key)s::uuid IS NULL OR r.thread_key = %(thread_key)s)
   AND (%(access)s::jsonpath IS NULL OR coalesce(td.metadata, '{}') @@ %(access)s::jsonpath);
 
--- name: of_thread
--- Newest first. Outputs are left out: a list shows none, and each may be a whole conversation.
+-- part: listed
+-- Outputs are left out: a list shows none, and each may be a whole conversation.
 SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.crashes, r.max_attempts,
        r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, NULL::bytea,
        d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, NULL::integer,
@@ -25,6 +25,10 @@ SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.cr
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
+
+-- name: of_thread
+-- Newest first.
+--include listed
 WHERE r.thread_key = %(thread_key)s AND t.deleted_at IS NULL
   AND (%(statuses)s::text[] IS NULL OR r.status = ANY(%(statuses)s))
   AND (%(timed_out)s::boolean IS NULL OR (coalesce(d.error_code, '') = 'timed_out') = %(timed_out)s)
@@ -32,12 +36,5 @@ ORDER BY r.created_at DESC, r.id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: of_ids
-SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.crashes, r.max_attempts,
-       r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, NULL::bytea,
-       d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, NULL::integer,
-       r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
-       d.last_pos, d.input, d.config
-FROM runs r
-JOIN run_details d ON d.run_id = r.id
-JOIN threads t ON t.key = r.thread_key
+--include listed
 WHERE r.id = ANY(%(ids)s);

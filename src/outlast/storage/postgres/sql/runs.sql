@@ -136,13 +136,17 @@ JOIN threads t ON t.key = r.thread_key
 LEFT JOIN workers w ON w.id = r.worker_id
 WHERE r.id = %(id)s;
 
--- name: find
--- Newest first; a NULL argument does not filter.
+-- part: for_people
+-- As `get`, without what the run was started with.
 SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.crashes, r.max_attempts,
        r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, d.output,
        d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, w.pid,
        r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
        d.last_pos, NULL, NULL
+
+-- name: find
+-- Newest first; a NULL argument does not filter.
+--include for_people
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -156,11 +160,7 @@ LIMIT %(limit)s;
 -- name: of_thread
 -- The run that a thread stands on: the one at its front, else the newest. Two look-ups on two indexes; one ORDER BY over
 -- both conditions would sort every run of a long conversation. A deleted thread stands on nothing.
-SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.crashes, r.max_attempts,
-       r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, d.output,
-       d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, w.pid,
-       r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
-       d.last_pos, NULL, NULL
+--include for_people
 FROM threads t
 JOIN runs r ON r.id = coalesce(
     (SELECT id FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')),

@@ -14,6 +14,16 @@ VALUES (%(thread_key)s, %(metadata)s::jsonb, %(ttl_minutes)s::float8, %(ttl_stra
         clock_timestamp() + make_interval(secs => 60 * %(ttl_minutes)s::float8))
 ON CONFLICT (thread_key) DO NOTHING;
 
+-- part: status
+CROSS JOIN LATERAL (
+    -- Each question is one look at a small partial index.
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status IN ('queued', 'running'))
+          OR EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'blocked') THEN 'busy'
+        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'waiting') THEN 'interrupted'
+        ELSE coalesce(d.state, 'idle') END AS status
+) s
+
 -- name: get
 SELECT t.key, t.thread_id, t.created_at, coalesce(d.updated_at, t.created_at),
        coalesce(d.state_updated_at, t.created_at), coalesce(d.metadata, '{}'), coalesce(d.config, '{}'),
@@ -25,14 +35,7 @@ SELECT t.key, t.thread_id, t.created_at, coalesce(d.updated_at, t.created_at),
 FROM threads t
 LEFT JOIN thread_details d ON d.thread_key = t.key
 LEFT JOIN checkpoint_heads h ON h.thread_key = t.key AND h.ns = ''
-CROSS JOIN LATERAL (
-    -- Each question is one look at a small partial index.
-    SELECT CASE
-        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status IN ('queued', 'running'))
-          OR EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'blocked') THEN 'busy'
-        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'waiting') THEN 'interrupted'
-        ELSE coalesce(d.state, 'idle') END AS status
-) s
+--include status
 WHERE t.key = %(thread_key)s AND t.deleted_at IS NULL
   AND (%(access)s::jsonpath IS NULL OR coalesce(d.metadata, '{}') @@ %(access)s::jsonpath);
 
@@ -140,31 +143,8 @@ WHERE t.deleted_at IS NULL AND d.metadata @> %(metadata)s::jsonb
   AND (%(access)s::jsonpath IS NULL OR d.metadata @@ %(access)s::jsonpath)
 ORDER BY t.key;
 
--- name: search
+-- part: wanted
 -- Threads that go with their only run are nobody's to find.
-SELECT t.key, t.thread_id, t.created_at, coalesce(d.updated_at, t.created_at),
-       coalesce(d.state_updated_at, t.created_at), coalesce(d.metadata, '{}'), coalesce(d.config, '{}'),
---if with_values
-       d.values,
---end
---if not with_values
-       NULL::jsonb,
---end
-       -- A question is open for as long as the thread stands where it was asked.
-       CASE WHEN d.waiting_at = h.checkpoint_id THEN d.interrupts ELSE '{}' END,
-       d.waiting_at, d.stands_at, d.error, coalesce(d.temporary, false), d.ttl_minutes, d.ttl_strategy, d.expires_at,
-       h.checkpoint_id, s.status
-FROM threads t
-LEFT JOIN thread_details d ON d.thread_key = t.key
-LEFT JOIN checkpoint_heads h ON h.thread_key = t.key AND h.ns = ''
-CROSS JOIN LATERAL (
-    -- Each question is one look at a small partial index.
-    SELECT CASE
-        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status IN ('queued', 'running'))
-          OR EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'blocked') THEN 'busy'
-        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'waiting') THEN 'interrupted'
-        ELSE coalesce(d.state, 'idle') END AS status
-) s
 WHERE t.deleted_at IS NULL AND d.temporary IS NOT TRUE
 --if metadata
   AND d.metadata @> %(metadata)s::jsonb
@@ -189,6 +169,25 @@ WHERE t.deleted_at IS NULL AND d.temporary IS NOT TRUE
 --if access
   AND coalesce(d.metadata, '{}') @@ %(access)s::jsonpath
 --end
+
+-- name: search
+SELECT t.key, t.thread_id, t.created_at, coalesce(d.updated_at, t.created_at),
+       coalesce(d.state_updated_at, t.created_at), coalesce(d.metadata, '{}'), coalesce(d.config, '{}'),
+--if with_values
+       d.values,
+--end
+--if not with_values
+       NULL::jsonb,
+--end
+       -- A question is open for as long as the thread stands where it was asked.
+       CASE WHEN d.waiting_at = h.checkpoint_id THEN d.interrupts ELSE '{}' END,
+       d.waiting_at, d.stands_at, d.error, coalesce(d.temporary, false), d.ttl_minutes, d.ttl_strategy, d.expires_at,
+       h.checkpoint_id, s.status
+FROM threads t
+LEFT JOIN thread_details d ON d.thread_key = t.key
+LEFT JOIN checkpoint_heads h ON h.thread_key = t.key AND h.ns = ''
+--include status
+--include wanted
 ORDER BY
 --if thread_id_asc
     t.thread_id,
@@ -228,36 +227,6 @@ SELECT count(*)
 FROM threads t
 LEFT JOIN thread_details d ON d.thread_key = t.key
 LEFT JOIN checkpoint_heads h ON h.thread_key = t.key AND h.ns = ''
-CROSS JOIN LATERAL (
-    -- Each question is one look at a small partial index.
-    SELECT CASE
-        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status IN ('queued', 'running'))
-          OR EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'blocked') THEN 'busy'
-        WHEN EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key AND r.status = 'waiting') THEN 'interrupted'
-        ELSE coalesce(d.state, 'idle') END AS status
-) s
-WHERE t.deleted_at IS NULL AND d.temporary IS NOT TRUE
---if metadata
-  AND d.metadata @> %(metadata)s::jsonb
---end
---if values
-  AND d.values @> %(values)s::jsonb
---end
---if ids
-  AND t.key = ANY(%(keys)s::uuid[])
---end
---if busy
-  -- From the few runs that have still to run, and not from all threads.
-  AND t.key IN (
-      SELECT thread_key FROM runs WHERE status IN ('queued', 'running')
-      UNION ALL
-      SELECT thread_key FROM runs WHERE status = 'blocked'
-  )
---end
---if status
-  AND s.status = %(status)s
---end
---if access
-  AND coalesce(d.metadata, '{}') @@ %(access)s::jsonpath
---end
+--include status
+--include wanted
 ;

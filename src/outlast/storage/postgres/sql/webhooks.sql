@@ -2,10 +2,11 @@
 
 -- name: take
 -- A row taken is due again when its lease is over: a sender that dies holds nothing up for longer. `own` are paths of
--- the API itself, which only a process that serves it can call.
+-- the API itself, which only a process that serves it can call. now() is this statement's time, as it is a transaction of
+-- its own, and unlike clock_timestamp() it bounds what is read of the index.
 WITH due AS (
     SELECT id FROM webhook_deliveries
-    WHERE state = 'pending' AND due_at <= clock_timestamp() AND starts_with(url, '/') = %(own)s
+    WHERE state = 'pending' AND due_at <= now() AND starts_with(url, '/') = %(own)s
     ORDER BY due_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
