@@ -55,6 +55,18 @@ def test_what_a_killed_worker_left_open_is_ended_before_the_next_attempt():
     assert len({event["event_id"] for event in events}) == 4
 
 
+def test_an_event_on_a_stream_is_the_event_itself():
+    given = record(11, "v3:updates", {"text": "ä\n"}, "sub:1")
+    [event] = Line().events(given)
+
+    place, number, data = event.frame.split(b"\r\n", 2)
+
+    assert (place, number, data) == (b"event: updates", b"id: 11", b"data: " + event.data + b"\r\n\r\n")
+    assert json.loads(event.data) == {
+        "type": "event", "event_id": f"{RUN_ID}:11", "seq": 11, **json.loads(given.data),
+    }  # fmt: skip
+
+
 def test_a_run_is_told_to_run_once_however_often_it_is_taken_up():
     line = Line()
 

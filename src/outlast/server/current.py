@@ -3,19 +3,29 @@
 from typing import Annotated, cast
 
 from fastapi import Depends
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from outlast.admission.gate import Gate
 from outlast.runtime import Runtime
 
 
+def runtime_of(connection: HTTPConnection) -> Runtime:
+    """Return the runtime that serves a request or a WebSocket."""
+    return cast("Runtime", connection.app.state.runtime)
+
+
+def gate_of(connection: HTTPConnection) -> Gate:
+    """Return what decides whether a run may start."""
+    return cast("Gate", connection.app.state.gate)
+
+
 # Async, though they wait for nothing: FastAPI would run them in a thread otherwise.
-async def _runtime(request: Request) -> Runtime:
-    return cast("Runtime", request.app.state.runtime)
+async def _runtime(connection: HTTPConnection) -> Runtime:
+    return runtime_of(connection)
 
 
-async def _gate(request: Request) -> Gate:
-    return cast("Gate", request.app.state.gate)
+async def _gate(connection: HTTPConnection) -> Gate:
+    return gate_of(connection)
 
 
 CurrentRuntime = Annotated[Runtime, Depends(_runtime)]

@@ -12,6 +12,8 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from outlast.server.sse import left
+
 # Proxies and clients give up on silence of half a minute or more.
 _HEARTBEAT_SECONDS = 5.0
 
@@ -38,7 +40,7 @@ class Eventually(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Answer."""
         value = asyncio.ensure_future(self._value)
-        gone = asyncio.create_task(_left(receive))
+        gone = asyncio.create_task(left(receive))
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while not value.done() and not gone.done():
@@ -54,8 +56,3 @@ class Eventually(Response):
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await gone
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

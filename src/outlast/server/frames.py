@@ -6,7 +6,7 @@ error, end how it ended
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -16,11 +16,6 @@ from outlast.domain.records import RUN, STATE_UPDATE, Item, Record, RunEnd
 from outlast.domain.run import RunStatus
 from outlast.domain.wire import error_body, wire_status
 from outlast.server.sse import frame
-
-#: Stream modes of a run.
-MODES: Final = frozenset(
-    {"values", "updates", "messages", "messages-tuple", "custom", "tasks", "checkpoints", "debug", "events"}
-)
 
 
 class RunFrames:

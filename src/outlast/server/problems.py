@@ -62,6 +62,8 @@ HTTP_CODES: Final[Mapping[int, str]] = {
     415: "unsupported_media_type",
     422: "invalid_input",
 }
+# An auth handler may refuse with a status that has no name, like 440.
+_TITLES: Final[Mapping[int, str]] = {status.value: status.phrase for status in HTTPStatus}
 _RETRY_AFTER: Final = {"Retry-After": "1"}
 _MOST_ERRORS = 20
 _LONGEST_FIELD = 200
@@ -92,7 +94,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     """Return the response; members of `more` that are None are left out."""
     body = {
         "type": f"urn:outlast:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status, "Error"),
         "status": int(status),
         "code": code,
         "detail": detail,

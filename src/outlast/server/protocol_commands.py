@@ -31,15 +31,18 @@ from outlast.errors import (
     StateError,
 )
 from outlast.server.auth.access import allowed, user_of
+from outlast.server.current import runtime_of
 from outlast.server.protocol_bodies import GetTree, InputRespond, ListCheckpoints, RunStart, StateFork, StateGet
 from outlast.server.protocol_streams import streams_of
 from outlast.server.run_bodies import CommandBody, RunBody
-from outlast.server.runs_api import checked, runtime_of, start_run
+from outlast.server.runs_api import checked, start_run
 from outlast.server.thread_values import graph_of
 from outlast.storage.postgres.checkpoints import thread_key
 
 Reply = dict[str, Any]
-Handler = Callable[[HTTPConnection, str, Mapping[str, Any]], Awaitable[tuple[dict[str, Any], int]]]
+#: What a command answers, and the position behind which its events lie.
+Applied = tuple[dict[str, Any], int]
+Handler = Callable[[HTTPConnection, str, Mapping[str, Any]], Awaitable[Applied]]
 
 _MISSING: Final = {"run": "no_such_run", "checkpoint": "no_such_checkpoint"}
 _LIFECYCLE: Final = "v3:lifecycle"
@@ -139,9 +142,7 @@ def _code(error: OutlastError) -> str | None:
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)
 
 
-async def _run_start(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _run_start(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     given = checked(RunStart, params, "params")
     thread = await _thread(connection, thread_id)
     answers = None if _forks(given) else _as_answer(thread, given.input)
@@ -158,7 +159,7 @@ async def _run_start(
     return await _started(connection, thread_id, body)
 
 
-async def _started(connection: HTTPConnection, thread_id: str, body: RunBody) -> tuple[dict[str, Any], int]:
+async def _started(connection: HTTPConnection, thread_id: str, body: RunBody) -> Applied:
     body.check(stateless=False, awaited=False)
     seq = await streams_of(connection).head(thread_id)
     run = await start_run(connection, body, thread_id=thread_id, live=True, protocol="v3")
@@ -195,9 +196,7 @@ def _questions(thread: ThreadView | None) -> list[str]:
     return [str(question["id"]) for question in asked if question.get("id") is not None]
 
 
-async def _input_respond(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _input_respond(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     given = checked(InputRespond, params, "params")
     thread = await _there(connection, thread_id)
     body = RunBody(
@@ -220,9 +219,7 @@ async def _assistant_of(connection: HTTPConnection, thread: ThreadView) -> str:
     return agent
 
 
-async def _state_fork(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _state_fork(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     given = checked(StateFork, params, "params")
     thread = await _there(connection, thread_id)
     body = RunBody(
@@ -235,9 +232,7 @@ async def _state_fork(
     return {**result, "thread_id": thread_id}, seq
 
 
-async def _state_get(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _state_get(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     given = checked(StateGet, params, "params")
     thread = await _there(connection, thread_id)
     seq = await streams_of(connection).head(thread_id)
@@ -251,9 +246,7 @@ async def _state_get(
     return {"values": values, **({"checkpoint": {"id": found, "ns": ns}} if found else {})}, seq
 
 
-async def _list_checkpoints(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _list_checkpoints(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     given = checked(ListCheckpoints, params, "params")
     thread = await _there(connection, thread_id)
     ns = {"checkpoint_ns": "|".join(given.namespace or ())}
@@ -273,9 +266,7 @@ async def _list_checkpoints(
     return {"checkpoints": shown}, await streams_of(connection).head(thread_id)
 
 
-async def _get_tree(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _get_tree(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     given = checked(GetTree, params, "params")
     await _there(connection, thread_id)
     streams, key = streams_of(connection), thread_key(thread_id)
@@ -326,15 +317,13 @@ async def _thread(connection: HTTPConnection, thread_id: str) -> ThreadView | No
         return None
 
 
-async def _unsupported(
-    connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
+async def _unsupported(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     del connection, thread_id, params
     msg = "this command is not supported"
     raise NotSupported(msg, field="method")
 
 
-async def _unknown(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+async def _unknown(connection: HTTPConnection, thread_id: str, params: Mapping[str, Any]) -> Applied:
     del connection, thread_id, params
     msg = f"there is no such command; there are {', '.join(_HANDLERS)}"
     raise _UnknownCommand(msg)

@@ -40,18 +40,29 @@ Segments = tuple[str, ...]
 
 
 class Event(NamedTuple):
-    """An event to be sent. `channel` is what a subscription names; `data` is the whole event as JSON."""
+    """An event to be sent. `channel` is what a subscription names.
+
+    The event as JSON is `opening` with what follows the first byte of `said`: the two are put together only for those
+    who want it, since a record may hold a whole state.
+    """
 
     seq: int
     channel: str
     method: str
     ns: Segments
-    data: bytes
+    opening: bytes
+    said: bytes
+
+    @property
+    def data(self) -> bytes:
+        """The whole event as JSON."""
+        return b"%b%b" % (self.opening, memoryview(self.said)[1:])
 
     @property
     def frame(self) -> bytes:
         """The event as a frame of a text/event-stream."""
-        return b"event: %b\r\nid: %d\r\ndata: %b\r\n\r\n" % (self.method.encode(), self.seq, self.data)
+        head = b"event: %b\r\nid: %d\r\ndata: " % (self.method.encode(), self.seq)
+        return b"%b%b%b\r\n\r\n" % (head, self.opening, memoryview(self.said)[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +113,9 @@ def _same(wanted: str, segment: str) -> bool:
 def _recorded(record: Record) -> Event:
     name = record.mode[len(V3_PREFIX) :]
     method = "custom" if name.startswith(_NAMED) else name
-    data = b'{"type":"event","event_id":"%b","seq":%d,' % (_id(method, record.run_id, record.pos), record.pos)
+    opening = b'{"type":"event","event_id":"%b","seq":%d,' % (_id(method, record.run_id, record.pos), record.pos)
     ns = tuple(record.ns.split("|")) if record.ns else ()
-    return Event(record.pos, "input" if method in _INPUT else name, method, ns, data + record.data[1:])
+    return Event(record.pos, "input" if method in _INPUT else name, method, ns, opening, record.data)
 
 
 def _running(record: Record) -> Iterator[Event]:
@@ -155,7 +166,7 @@ def derived(
         "method": method,
         "params": {"namespace": ns, "timestamp": at, "data": data, **({} if node is None else {"node": node})},
     }
-    return Event(pos, "input" if method in _INPUT else method, method, ns, orjson.dumps(event))
+    return Event(pos, "input" if method in _INPUT else method, method, ns, b"{", orjson.dumps(event))
 
 
 def _id(method: str, run_id: UUID | None, pos: int) -> bytes:

@@ -96,6 +96,7 @@ class ProtocolStreams:
         follower = self._hub.follow_thread(key, after=since)
         try:
             await follower.ready()
+        # Also when the client leaves meanwhile: it listens from the moment that it is made.
         except BaseException:
             await follower.aclose()
             raise

@@ -24,7 +24,7 @@ StreamMode = Literal[
     "lifecycle",
 ]  # fmt: skip
 #: Modes of the SDKs that have no place in the stream of one run.
-_NOT_STREAMED: Final = ("tools", "lifecycle")
+NOT_STREAMED: Final = ("tools", "lifecycle")
 
 
 class Body(BaseModel):
@@ -110,17 +110,12 @@ class RunBody(Body):
         chosen = [self.stream_mode] if isinstance(self.stream_mode, str) else self.stream_mode
         return tuple(dict.fromkeys(chosen)) if chosen else ("values",)
 
-    @property
-    def resumes(self) -> bool:
-        """Whether it answers a question; null is no answer, as for LangGraph."""
-        return self.command is not None and self.command.resume is not None
-
     def check(self, *, stateless: bool, awaited: bool) -> None:
         """Refuse what has no meaning here; `awaited`: the client stays for the result.
 
         Raises NotSupported or InvalidInput, naming the field.
         """
-        for mode in _NOT_STREAMED:
+        for mode in NOT_STREAMED:
             if mode in self.modes:
                 msg = f"stream mode {mode!r} is not one of a run's stream; use the thread's (client.threads.stream)"
                 raise NotSupported(msg, field="stream_mode")

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 from pydantic import ValidationError
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
-from outlast.admission.gate import Admitted, Gate
+from outlast.admission.gate import Admitted
 from outlast.admission.idempotency import Idempotency
 from outlast.admission.merging import merged
 from outlast.admission.request import RunRequest, ThreadRules
@@ -25,6 +25,7 @@ from outlast.domain.wire import result_body
 from outlast.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound
 from outlast.runtime import Runtime
 from outlast.server.auth.access import allowed, stamps, user_of
+from outlast.server.current import gate_of, runtime_of
 from outlast.server.node_names import check_nodes
 from outlast.server.run_bodies import Body, CheckpointBody, RunBody
 from outlast.server.thread_bodies import default_ttl
@@ -122,25 +123,15 @@ def _rules(
     )
 
 
-def runtime_of(connection: HTTPConnection) -> Runtime:
-    """Return the runtime that serves a request or a WebSocket."""
-    return cast("Runtime", connection.app.state.runtime)
-
-
-def gate_of(connection: HTTPConnection) -> Gate:
-    """Return what decides whether a run may start."""
-    return cast("Gate", connection.app.state.gate)
-
-
 def run_path(thread_id: str, run_id: UUID) -> str:
     """Return the address of a run; a thread made outside of this API may have any name."""
     return f"/threads/{quote(thread_id, safe='')}/runs/{run_id}"
 
 
-async def idempotency(connection: HTTPConnection, body: bytes) -> Idempotency | None:
+async def idempotency(request: Request) -> Idempotency | None:
     """Return the client's key for this request, if it sent one; raises InvalidInput when it is no name."""
-    key = connection.headers.get("idempotency-key")
-    return None if key is None else Idempotency.of(connection.url.path, key, body)
+    key = request.headers.get("idempotency-key")
+    return None if key is None else Idempotency.of(request.url.path, key, await request.body())
 
 
 async def _assistant(connection: HTTPConnection, runtime: Runtime, name_or_id: str) -> Assistant:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -10,6 +10,11 @@ from starlette.types import Receive, Scope, Send
 from outlast.streams.records import HEARTBEAT
 
 _COMMENT: Final = b": heartbeat\r\n\r\n"
+
+
+def documented(description: str) -> dict[int | str, dict[str, Any]]:
+    """Return what the API's description says of a stream, for `responses=`."""
+    return {200: {"description": description, "content": {"text/event-stream": {}}}}
 
 
 def frame(event: str, data: bytes, pos: int | None = None) -> bytes:
@@ -52,7 +57,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         self._sent_at = loop.time()
         pump = asyncio.create_task(self._pump(send))
-        gone = asyncio.create_task(_left(receive))
+        gone = asyncio.create_task(left(receive))
         try:
             while not pump.done() and not gone.done():
                 due = self._sent_at + HEARTBEAT.total_seconds()
@@ -96,6 +101,7 @@ class EventStream(Response):
             self._sent_at = asyncio.get_running_loop().time()
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
+    """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass

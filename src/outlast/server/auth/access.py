@@ -22,12 +22,16 @@ from outlast.server.auth.users import User
 Access = str | None
 
 
+def _authenticator(connection: HTTPConnection) -> Authenticator | None:
+    return cast("Authenticator | None", connection.app.state.auth)
+
+
 async def user_of(connection: HTTPConnection) -> User | None:
     """Return the caller, asked for once in a request; None when the project has no auth.
 
     Also for WebSockets. Raises Unauthenticated, or the HTTPException that the project's handler raised.
     """
-    authenticator = cast("Authenticator | None", connection.app.state.auth)
+    authenticator = _authenticator(connection)
     if authenticator is None:
         return None
     known = cast("User | None", connection.scope.get("outlast.user"))
@@ -67,7 +71,7 @@ def stamps(connection: HTTPConnection) -> Mapping[str, Any]:
 
 def require_no_owners(connection: HTTPConnection) -> None:
     """Raise Forbidden when the project's auth has handlers that decide about threads: these routes ask none."""
-    authenticator = cast("Authenticator | None", connection.app.state.auth)
+    authenticator = _authenticator(connection)
     if authenticator is not None and has_handlers(authenticator.auth):
         raise Forbidden(
             "this project's auth decides by resource, which only the Agent Server API (/threads, /runs) asks"

@@ -113,7 +113,8 @@ class Authenticator:
 def as_http(error: Auth.exceptions.HTTPException) -> HTTPException:
     """Return what a handler raised as an answer; a status that is no refusal becomes 401."""
     status = error.status_code if 400 <= error.status_code < 600 else 401  # noqa: PLR2004 - HTTP's own classes
-    return HTTPException(status, error.detail, headers=dict(error.headers or {}))
+    # The SDK takes a detail of any type.
+    return HTTPException(status, str(error.detail), headers=dict(error.headers or {}))
 
 
 def parameters_of(handler: Callable[..., Any]) -> tuple[str, ...]:

@@ -17,22 +17,24 @@ from outlast.server.routes.agent_server import (
 from outlast.server.routes.agent_server import runs as agent_runs
 from outlast.server.routes.agent_server import threads as agent_threads
 
+# Each request goes through these routes one by one, so what starts and follows runs comes early. Crons come before the
+# runs: `/runs/crons/{cron_id}` looks like a run's address, too.
 ROUTERS = (
     runs.router,
-    threads.router,
-    chat.router,
-    health.router,
-    system.router,
-    feedback.router,
-    assistants.router,
-    agent_threads.router,
-    thread_state.router,
     crons.router,
-    store.router,
     agent_runs.router,
     run_results.router,
     run_stream.router,
     thread_stream.router,
     commands.router,
     protocol_events.router,
+    agent_threads.router,
+    thread_state.router,
+    threads.router,
+    chat.router,
+    assistants.router,
+    store.router,
+    feedback.router,
+    health.router,
+    system.router,
 )

@@ -29,12 +29,12 @@ from outlast.server.cron_bodies import (
     payload_of,
     run_fields,
 )
-from outlast.server.current import CurrentRuntime
+from outlast.server.current import CurrentRuntime, gate_of
 from outlast.server.ids import CronId, ThreadId, known_thread_id
 from outlast.server.paging import chosen, paged
 from outlast.server.problems import DOCUMENTED
 from outlast.server.run_bodies import RunBody
-from outlast.server.runs_api import checked, gate_of, wanted_run
+from outlast.server.runs_api import checked, wanted_run
 from outlast.storage.postgres.crons import CronContent, CronQuery
 from outlast.storage.postgres.listing import Page
 

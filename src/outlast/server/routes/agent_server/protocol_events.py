@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import orjson
@@ -15,22 +15,18 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from outlast.errors import InvalidInput, OutlastError
 from outlast.server.auth.access import allowed
 from outlast.server.bodies import JsonRoute, parse
+from outlast.server.current import runtime_of
 from outlast.server.ids import ThreadId, known_thread_id
 from outlast.server.problems import DOCUMENTED, STATUS
 from outlast.server.protocol_bodies import EventsBody
 from outlast.server.protocol_commands import Frame, NoCommand, Reply, answered, code_of, frame_of, refusal, success
 from outlast.server.protocol_frames import Event
 from outlast.server.protocol_streams import ProtocolStreams, streams_of
-from outlast.server.runs_api import checked, runtime_of
-from outlast.server.sse import EventStream
+from outlast.server.runs_api import checked
+from outlast.server.sse import EventStream, documented
 
 router = APIRouter(tags=["Threads"], route_class=JsonRoute, responses=DOCUMENTED)
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "One frame for each event of the channels; goes on from run to run.",
-        "content": {"text/event-stream": {}},
-    }
-}
+_STREAM: Final = documented("One frame for each event of the channels; goes on from run to run.")
 # Both SDKs take a code of 4000 + an HTTP status as final.
 _REFUSED = 4000
 _SERVICE_RESTART = 1012
@@ -46,7 +42,7 @@ async def stream_events(thread_id: ThreadId, body: EventsBody, request: Request)
     lost = await streams.lost(thread_id, body.since)
     flow = await streams.open(thread_id, body.subscription, body.since)
     first = b"" if lost is None else b"data: %b\r\n\r\n" % orjson.dumps(refusal(None, "unknown_error", lost))
-    return EventStream(_frames(flow, first), headers={"Cache-Control": "no-store"}, cut=True)
+    return EventStream(_frames(flow, first), cut=True)
 
 
 async def _frames(flow: AsyncGenerator[Sequence[Event], None], first: bytes) -> AsyncGenerator[bytes, None]:
@@ -99,10 +95,16 @@ class _Session:
     async def serve(self) -> None:
         """Answer frame after frame; raises WebSocketDisconnect when the client leaves."""
         while True:
-            text = await self._websocket.receive_text()
-            reply = await self._answer(text)
+            reply = await self._answer(await self._received())
             if reply is not None:
                 await self._send(orjson.dumps(reply))
+
+    async def _received(self) -> str | None:
+        """Return the next frame; None for one that is no text."""
+        try:
+            return await self._websocket.receive_text()
+        except KeyError:
+            return None
 
     async def close(self) -> None:
         """End all subscriptions."""
@@ -110,7 +112,7 @@ class _Session:
             pump.cancel()
         await asyncio.gather(*self._pumps.values(), return_exceptions=True)
 
-    async def _answer(self, text: str) -> Reply | None:
+    async def _answer(self, text: str | None) -> Reply | None:
         number: int | None = None
         try:
             frame = frame_of(self._parsed(text))
@@ -129,7 +131,10 @@ class _Session:
         except HTTPException as error:
             return refusal(number, "permission_denied", error.detail)
 
-    def _parsed(self, text: str) -> Any:
+    def _parsed(self, text: str | None) -> Any:
+        if text is None:
+            msg = "a frame is JSON as text"
+            raise NoCommand(msg)
         encoded = text.encode("utf-8", "replace")
         if len(encoded) > self._largest:
             raise NoCommand(f"the frame is larger than {self._largest:,} bytes")

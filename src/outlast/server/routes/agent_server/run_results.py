@@ -32,7 +32,7 @@ router = APIRouter(tags=["Runs"], route_class=JsonRoute, responses=DOCUMENTED | 
 async def create_and_wait(thread_id: ThreadId, body: RunBody, request: Request, runtime: CurrentRuntime) -> Eventually:
     """Start a run on a thread and return what it leaves there."""
     body.check(stateless=False, awaited=True)
-    key = await idempotency(request, await request.body())
+    key = await idempotency(request)
     return _awaited(request, runtime, await start_run(request, body, thread_id=thread_id, key=key), body)
 
 
@@ -40,7 +40,7 @@ async def create_and_wait(thread_id: ThreadId, body: RunBody, request: Request, 
 async def create_stateless_and_wait(body: RunBody, request: Request, runtime: CurrentRuntime) -> Eventually:
     """Start a run on a thread of its own and return its result."""
     body.check(stateless=True, awaited=True)
-    key = await idempotency(request, await request.body())
+    key = await idempotency(request)
     return _awaited(request, runtime, await start_run(request, body, thread_id=None, key=key), body)
 
 

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import AsyncGenerator, Mapping
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, NamedTuple, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.requests import Request
 
+from outlast.admission.agent_server import STREAM_MODES
 from outlast.admission.gate import Admitted
 from outlast.domain.feedback import FEEDBACK_SECRET, feedback_path
 from outlast.domain.run import RunStatus, RunView
@@ -18,22 +19,19 @@ from outlast.runtime import Runtime
 from outlast.server.auth.access import allowed
 from outlast.server.bodies import JsonRoute
 from outlast.server.current import CurrentRuntime
-from outlast.server.frames import MODES, RunFrames
+from outlast.server.frames import RunFrames
 from outlast.server.ids import RunId, ThreadId
 from outlast.server.problems import DOCUMENTED
-from outlast.server.run_bodies import RunBody
+from outlast.server.run_bodies import NOT_STREAMED, RunBody
 from outlast.server.runs_api import cancel_in_background, idempotency, run_path, start_run
-from outlast.server.sse import EventStream, frame
+from outlast.server.sse import EventStream, documented, frame
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.streams.following import Follower
 
-_STREAM: Mapping[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Events as they happen: `metadata`, then one for each stream mode, `error` if it fails, `end`.",
-        "content": {"text/event-stream": {}},
-    }
-}
-router = APIRouter(tags=["Runs"], route_class=JsonRoute, responses=DOCUMENTED | dict(_STREAM))
+_STREAM: Final = documented(
+    "Events as they happen: `metadata`, then one for each stream mode, `error` if it fails, `end`."
+)
+router = APIRouter(tags=["Runs"], route_class=JsonRoute, responses=DOCUMENTED | _STREAM)
 
 #: A position; also what other servers call one, `<milliseconds>-<number>`, which is behind nothing that we have.
 _POSITION: Final = re.compile(r"\d{1,18}")
@@ -47,6 +45,31 @@ Namespaces = Annotated[
 ]
 OfCheckpoint = Annotated[str | None, Query(description="with Last-Event-ID: -1, only what follows this checkpoint")]
 CancelOnDisconnect = Annotated[bool, Query(description="cancel the run when this client leaves")]
+
+
+class _Asked(NamedTuple):
+    """What a client says that listens to a run; it is looked into once the client may see the run."""
+
+    last_event_id: str | None
+    stream_mode: list[str] | None
+    namespace: list[str] | None
+    checkpoint_id: str | None
+    cancel_on_disconnect: bool
+
+
+# Async, though it waits for nothing: FastAPI would run it in a thread otherwise.
+async def _asked(
+    *,
+    last_event_id: LastEventId = None,
+    stream_mode: Modes = None,
+    namespace: Namespaces = None,
+    checkpoint_id: OfCheckpoint = None,
+    cancel_on_disconnect: CancelOnDisconnect = False,
+) -> _Asked:
+    return _Asked(last_event_id, stream_mode, namespace, checkpoint_id, cancel_on_disconnect)
+
+
+_Asks = Annotated[_Asked, Depends(_asked)]
 
 
 @router.post("/threads/{thread_id}/runs/stream", response_model=None)
@@ -69,47 +92,26 @@ async def create_stateless_and_stream(
 
 @router.get("/threads/{thread_id}/runs/{run_id}/stream", response_model=None)
 async def join_stream(
-    thread_id: ThreadId,
-    run_id: RunId,
-    request: Request,
-    runtime: CurrentRuntime,
-    *,
-    last_event_id: LastEventId = None,
-    stream_mode: Modes = None,
-    namespace: Namespaces = None,
-    checkpoint_id: OfCheckpoint = None,
-    cancel_on_disconnect: CancelOnDisconnect = False,
+    thread_id: ThreadId, run_id: RunId, request: Request, runtime: CurrentRuntime, asked: _Asks
 ) -> EventStream:
     """Listen to a run: from now on, or from behind an event."""
     _, access = await allowed(request, "threads", "read", {"thread_id": thread_id, "run_id": str(run_id)})
     run = await runtime.queue.store.views.one(thread_id, run_id, access=access)
-    wanted = _Wanted(run, stream_mode, namespace, checkpoint_id, last_event_id, cancel=cancel_on_disconnect)
-    return await wanted.joined(request, runtime)
+    return await _Wanted(run, asked).joined(request, runtime)
 
 
 @router.get("/runs/{run_id}/stream", response_model=None)
-async def join_stateless_stream(
-    run_id: RunId,
-    request: Request,
-    runtime: CurrentRuntime,
-    *,
-    last_event_id: LastEventId = None,
-    stream_mode: Modes = None,
-    namespace: Namespaces = None,
-    checkpoint_id: OfCheckpoint = None,
-    cancel_on_disconnect: CancelOnDisconnect = False,
-) -> EventStream:
+async def join_stateless_stream(run_id: RunId, request: Request, runtime: CurrentRuntime, asked: _Asks) -> EventStream:
     """Listen to a run without naming its thread."""
     _, access = await allowed(request, "threads", "read", {"run_id": str(run_id)})
     run = await runtime.queue.store.views.one(None, run_id, access=access)
-    wanted = _Wanted(run, stream_mode, namespace, checkpoint_id, last_event_id, cancel=cancel_on_disconnect)
-    return await wanted.joined(request, runtime)
+    return await _Wanted(run, asked).joined(request, runtime)
 
 
 async def _started(
     request: Request, runtime: Runtime, body: RunBody, thread_id: str | None, namespaces: list[str] | None
 ) -> EventStream:
-    key = await idempotency(request, await request.body())
+    key = await idempotency(request)
     run = await start_run(request, body, thread_id=thread_id, live=True, key=key)
     # With a key it may be an older run; else whatever it says is still to come, and it is sure to say it.
     follower = runtime.hub.follow_run(
@@ -132,22 +134,13 @@ async def _started(
 class _Wanted:
     """What a client wants to hear of a run that is there."""
 
-    def __init__(
-        self,
-        run: RunView,
-        modes: list[str] | None,
-        namespaces: list[str] | None,
-        checkpoint_id: str | None,
-        last_event_id: str | None,
-        *,
-        cancel: bool,
-    ) -> None:
+    def __init__(self, run: RunView, asked: _Asked) -> None:
         self._run = run
-        self._modes = chosen_modes(modes, MODES)
-        self._namespaces = namespaces
-        self._checkpoint_id = checkpoint_id
-        self._after = position(last_event_id)
-        self._cancel = cancel
+        self._modes = chosen_modes(asked.stream_mode, STREAM_MODES)
+        self._namespaces = asked.namespace
+        self._checkpoint_id = asked.checkpoint_id
+        self._after = position(asked.last_event_id)
+        self._cancel = asked.cancel_on_disconnect
 
     async def joined(self, request: Request, runtime: Runtime) -> EventStream:
         run, after = self._run, await self._behind(runtime)
@@ -236,7 +229,7 @@ def chosen_modes(given: list[str] | None, known: frozenset[str]) -> frozenset[st
         names += _listed(text) if text.startswith("[") else text.split(",")
     wanted = frozenset(name for name in names if name)
     for name in wanted - known:
-        if name in {"tools", "lifecycle"}:
+        if name in NOT_STREAMED:
             msg = f"stream mode {name!r} is not one of a run's stream; use the thread's"
             raise NotSupported(msg, field="stream_mode")
         msg = f"there is no stream mode {name[:50]!r}; there are {', '.join(sorted(known))}"

@@ -15,13 +15,13 @@ from outlast.errors import InvalidInput, NotFound, NotSupported
 from outlast.runtime import Runtime
 from outlast.server.auth.access import allowed
 from outlast.server.bodies import Json, JsonRoute
-from outlast.server.current import CurrentRuntime
+from outlast.server.current import CurrentRuntime, gate_of
 from outlast.server.eventually import Eventually
 from outlast.server.ids import RunId, ThreadId, known_thread_id, run_id_of
 from outlast.server.paging import Limit, Offset, chosen
 from outlast.server.problems import DOCUMENTED
 from outlast.server.run_bodies import Batch, CancelBody, RunBody
-from outlast.server.runs_api import gate_of, idempotency, run_path, start_run, wanted_run
+from outlast.server.runs_api import idempotency, run_path, start_run, wanted_run
 from outlast.server.runs_shown import RunShown
 from outlast.storage.postgres.checkpoints import thread_key
 
@@ -47,7 +47,7 @@ _CANCELLED: Final = {
 async def create(thread_id: ThreadId, body: RunBody, request: Request, runtime: CurrentRuntime) -> Json:
     """Start a run on a thread, in the background."""
     body.check(stateless=False, awaited=False)
-    admitted = await start_run(request, body, thread_id=thread_id, key=await idempotency(request, await request.body()))
+    admitted = await start_run(request, body, thread_id=thread_id, key=await idempotency(request))
     return await _created(runtime, admitted, run_path(admitted.thread_id, admitted.run_id))
 
 
@@ -55,7 +55,7 @@ async def create(thread_id: ThreadId, body: RunBody, request: Request, runtime: 
 async def create_stateless(body: RunBody, request: Request, runtime: CurrentRuntime) -> Json:
     """Start a run on a thread of its own, which goes when the run has ended unless it is to be kept."""
     body.check(stateless=True, awaited=False)
-    admitted = await start_run(request, body, thread_id=None, key=await idempotency(request, await request.body()))
+    admitted = await start_run(request, body, thread_id=None, key=await idempotency(request))
     return await _created(runtime, admitted, f"/runs/{admitted.run_id}")
 
 

@@ -42,12 +42,10 @@ class MetricsFormat(StrEnum):
 
 @router.get("/ok")
 async def ok(
-    request: Request,
     runtime: CurrentRuntime,
     check_db: Annotated[int, Query(ge=0, le=1, description="1: ask the database, too")] = 0,
 ) -> Json:
     """Answer as long as the process serves requests; with `check_db=1`, 503 when the database does not answer."""
-    del request
     if check_db and not runtime.project.sections.http.disable_meta:
         async with runtime.pool.connection() as connection:
             await connection.execute("SELECT 1")

@@ -1,7 +1,7 @@
 """The stream of a thread: every run of it, as long as the client stays."""
 
-from collections.abc import AsyncGenerator, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import AsyncGenerator
+from typing import Annotated, Final
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query
@@ -16,17 +16,12 @@ from outlast.server.frames import ThreadFrames
 from outlast.server.ids import ThreadId
 from outlast.server.problems import DOCUMENTED
 from outlast.server.routes.agent_server.run_stream import LastEventId, chosen_modes, position
-from outlast.server.sse import EventStream
+from outlast.server.sse import EventStream, documented
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.streams.following import Follower
 
-_STREAM: Mapping[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Events of all runs, one after the other; it does not end by itself.",
-        "content": {"text/event-stream": {}},
-    }
-}
-router = APIRouter(tags=["Threads"], route_class=JsonRoute, responses=DOCUMENTED | dict(_STREAM))
+_STREAM: Final = documented("Events of all runs, one after the other; it does not end by itself.")
+router = APIRouter(tags=["Threads"], route_class=JsonRoute, responses=DOCUMENTED | _STREAM)
 
 _MODES: Final = frozenset({"run_modes", "lifecycle", "state_update"})
 _DEFAULT: Final = frozenset({"run_modes"})

@@ -91,6 +91,7 @@ async def _with_state(
             await apply_supersteps(opened.graph, config, steps)
             snapshot = await read_state(opened.graph, address(thread.id, None, opened.configurable))
         await runtime.threads.mark(thread.id, mark_of(snapshot))
+    # Also when the client leaves meanwhile: the thread would be there without the state that was asked for.
     except BaseException:
         await asyncio.shield(runtime.threads.delete(thread.id))
         raise
