@@ -84,6 +84,7 @@ async def build_graph(source: Source, occasion: Occasion, resources: AsyncExitSt
         product = await _called(source, given)
         if resources is not None:
             product = await _entered(product, resources)
+    # A factory is user code.
     except Exception as error:
         hint = " It is also called at start-up, with an empty config." if source.per_call else ""
         raise AgentLoadError(
@@ -190,6 +191,7 @@ def _as_graph(source: Source, graph: Any) -> AnyGraph:
         return cast("AnyGraph", graph)
     try:
         return graph.compile(name=source.spec.name)
+    # LangGraph refuses in many ways, and compiling asks the user's types.
     except Exception as error:
         raise AgentLoadError(
             f"{_named(source)} is a StateGraph that does not compile:\n"
@@ -200,6 +202,7 @@ def _as_graph(source: Source, graph: Any) -> AnyGraph:
 def _wrapped(source: Source, function: Callable[..., Any]) -> AnyGraph:
     try:
         return cast("Any", entrypoint())(function)
+    # As above.
     except Exception as error:
         raise AgentLoadError(
             f"{_named(source)} is an async function that LangGraph's entrypoint() refuses:\n"

@@ -99,6 +99,7 @@ class Codec:
             return decoder.decode(data)
         except fmt.Refused as error:
             raise StateUnreadable(f"state {path} cannot be restored: {error}", path=path) from error
+        # Hostile bytes may raise anything.
         except Exception as error:
             raise StateUnreadable(
                 f"state {path} cannot be restored: its bytes are damaged ({type(error).__name__}); "
@@ -112,6 +113,7 @@ def _pack_slowly(encoder: SlowEncoder, value: object, path: str) -> bytes:
         return encoder.encode(value, path)
     except StateNotSerializable:
         raise
+    # What another thread changes meanwhile may raise anything.
     except Exception as error:
         raise StateNotSerializable(
             f"state {path} could not be walked ({error!r:.200}); it may have changed meanwhile", path=path

@@ -6,6 +6,7 @@ its own rules - a model by validation, a dataclass by its constructor - so new f
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
 from functools import cached_property
@@ -29,7 +30,7 @@ _set_private = vars(BaseModel)["__pydantic_private__"].__set__
 _MASKS_KEPT: Final = 256
 
 
-class Kind:
+class Kind(ABC):
     """One class and how its instances are stored; immutable but for caches."""
 
     code: ClassVar[int]
@@ -40,17 +41,17 @@ class Kind:
         # Whether the class is still what its name leads to, for modules can be reloaded; None where it always is.
         self.still_there = still_there
 
+    @abstractmethod
     def explode(self, value: Any) -> list[Any]:
         """Return what the ext holds: the type's stored name first, then its parts."""
-        raise NotImplementedError
 
     def content(self, value: Any) -> list[Any]:
         """Return what `explode` does, without what equality does not compare."""
         return self.explode(value)
 
+    @abstractmethod
     def restore(self, parts: list[Any]) -> Any:
         """Return an instance equal to the one taken apart; raises when the parts do not fit the class."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -192,6 +193,7 @@ class DataclassKind(Kind):
         later = {name for name, init in self._fields.items() if not init}
         try:
             instance = self.cls(**{name: value for name, value in fields.items() if name not in later})
+        # The constructor is user code.
         except Exception as error:
             raise Refused(
                 f"{self.name} has changed and cannot be built from the stored fields {', '.join(map(str, fields))} "

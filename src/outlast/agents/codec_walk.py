@@ -64,6 +64,7 @@ class SlowEncoder:
         try:
             code, explode = self._entry_for(cls)
             parts = explode(value)
+        # The value's own methods are user code.
         except Exception as error:
             reason = str(error) if isinstance(error, Refused) else f"cannot be taken apart ({error!r:.200})"
             raise _refusal(path, reason) from error

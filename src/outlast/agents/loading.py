@@ -141,6 +141,7 @@ def _import_file(name: str, file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    # As import itself: whatever ended it, half a module must not stay.
     except BaseException:
         sys.modules.pop(name, None)
         raise

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
+from outlast.agents.loops import running_loop
 from outlast.errors import InvalidInput
 
 Save = Callable[[int, int], Awaitable[None]]
@@ -73,9 +74,8 @@ def progress(done: int, total: int) -> Awaitable[None]:
     reporter = current.get()
     if reporter is None:
         return _Saved(None)
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
+    loop = running_loop()
+    if loop is None:
         reporter.report_from_thread(done, total).result()
         return _Saved(None)
     if loop is not reporter.loop:

@@ -52,11 +52,10 @@ class Registry:
         Raises NotFound for an unknown name and AgentLoadError when it cannot be loaded, or when its
         graph lives as long as one run only (a context manager that takes config or runtime): see `opened`.
         """
-        async with self._loading:
-            source = await self._source(name)
-            if not source.per_call:
-                return await self._kept(source)
-        return _agent(source, await build_graph(source, Occasion(config=config, store=self._store), None))
+        found = await self._found(name)
+        if isinstance(found, Agent):
+            return found
+        return _agent(found, await build_graph(found, Occasion(config=config, store=self._store), None))
 
     @asynccontextmanager
     async def opened(
@@ -73,14 +72,13 @@ class Registry:
         `access` tells a factory why it is called; only `threads.create_run` runs nodes, and only then it sees the
         context. Raises NotFound, AgentLoadError, and InvalidInput for a context that is not what the factory declares.
         """
-        async with self._loading:
-            source = await self._source(name)
-        if not source.per_call:
-            yield await self.get(name)
+        found = await self._found(name)
+        if isinstance(found, Agent):
+            yield found
             return
         occasion = Occasion(access=access, config=config, user=user, context=context, store=self._store)
         async with AsyncExitStack() as resources:
-            yield _agent(source, await build_graph(source, occasion, resources))
+            yield _agent(found, await build_graph(found, occasion, resources))
 
     async def load_all(self) -> None:
         """Load every agent; raises one AgentLoadError that names all broken ones."""
@@ -103,6 +101,18 @@ class Registry:
         """Leave the context managers that factories returned. The graphs must not be used afterwards."""
         self._closing.set()
         await asyncio.gather(*self._keepers)
+
+    async def _found(self, name: str) -> Agent | Source:
+        """Return the agent that all uses share, or what builds one for each use."""
+        # What is loaded is there without the lock: another agent's import may hold it for seconds.
+        if name in self._agents:
+            return self._agents[name]
+        source = self._sources.get(name)
+        if source is not None and source.per_call:
+            return source
+        async with self._loading:
+            source = await self._source(name)
+            return source if source.per_call else await self._kept(source)
 
     async def _source(self, name: str) -> Source:
         if name not in self._project.agents:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
@@ -17,12 +16,12 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, Interrupt
 
 from outlast.agents import calling
-from outlast.agents.calling import run_config
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.chunks import Part
 from outlast.agents.first_step import after_input
 from outlast.agents.recording import Recorder
 from outlast.agents.registry import Agent
+from outlast.agents.states import bound
 from outlast.domain.outcome import Drained, Failed, Outcome, Succeeded, Waiting
 from outlast.domain.run import ClaimedRun
 from outlast.errors import NotFound
@@ -72,7 +71,7 @@ async def execute(
     Raises LeaseLost when the run has another owner, and whatever the graph raises.
     """
     graph = _equipped(agent, saver, store)
-    start = await _start(saver, run, run_config(run, version=agent.version))
+    start = await _start(saver, run, calling.run_config(run, version=agent.version))
     if isinstance(start.given, Waiting):
         return start.given
     if start.head is not None and _resumes(start.given):
@@ -94,8 +93,7 @@ async def execute(
 
 
 def _equipped(agent: Agent, saver: Checkpointer, store: BaseStore | None) -> Any:
-    graph: Any = after_input(copy(agent.graph), saver.accepted.settled)
-    graph.checkpointer = saver
+    graph = after_input(bound(agent, saver), saver.accepted.settled)
     # A store of the author's own stays; one in memory would forget with this process what other workers never saw.
     if store is not None and (graph.store is None or isinstance(graph.store, InMemoryStore)):
         graph.store = store

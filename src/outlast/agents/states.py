@@ -33,12 +33,10 @@ FIELDS: Final = (
 _LEGACY: Final = {"checkpoint": "checkpoint_id", "parent_checkpoint": "parent_checkpoint_id"}
 
 
-def bound(agent: Agent, saver: Checkpointer, *, store: Any = None) -> Any:
-    """Return the agent's graph on this saver and store; the agent's own stays as it is."""
+def bound(agent: Agent, saver: Checkpointer) -> Any:
+    """Return the agent's graph on this saver; the agent's own stays as it is."""
     graph: Any = copy(agent.graph)
     graph.checkpointer = saver
-    if store is not None:
-        graph.store = store
     return graph
 
 
@@ -240,6 +238,7 @@ def _refusals(field: str) -> Generator[None]:
         yield
     except OutlastError:
         raise
+    # Whatever a user's reducer or edge raises.
     except Exception as error:
         msg = f"the graph refuses this update: {type(error).__name__}: {error}"
         raise InvalidInput(msg, field=field) from error

@@ -13,11 +13,10 @@ import os
 import resource
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 from uuid import UUID
 
 from langgraph.runtime import RunControl
@@ -27,13 +26,11 @@ from outlast.cli.processes import start_child
 from outlast.cli.session import read_project, read_settings
 from outlast.domain.outcome import Cancelled, Settlement, mark_of_outcome
 from outlast.domain.run import ClaimedRun, RunStatus
-from outlast.errors import DatabaseUnavailable
 from outlast.queues.wakeup import QUEUED
 from outlast.runtime import Runtime
 from outlast.telemetry import emit
-from outlast.workers.executor import Execution
+from outlast.workers.executor import Execution, patiently
 
-T = TypeVar("T")
 # RunControl has no event to wait for.
 _LOOK_EVERY_SECONDS: Final = 0.1
 _CANCEL_SECONDS: Final = 5.0
@@ -84,11 +81,11 @@ class Isolation:
             if not drained:
                 emit("loop.failed", loop="isolation", error="its process did not get as far as the run", run_id=run.id)
             await self._settle(run, Settlement(status=RunStatus.QUEUED, delay=delay))
-        elif await _patiently(lambda: self._runtime.queue.store.crashed(run)):
+        elif await patiently(lambda: self._runtime.queue.store.crashed(run)):
             self._runtime.wakeup.tell(QUEUED)
 
     async def _settle(self, run: ClaimedRun, settlement: Settlement) -> None:
-        await _patiently(lambda: self._runtime.queue.settle(run, settlement))
+        await patiently(lambda: self._runtime.queue.settle(run, settlement))
 
 
 class _Begun:
@@ -166,14 +163,3 @@ async def _kill(child: Process) -> None:
 def _signal(child: Process, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         child.send_signal(number)
-
-
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat until the database answers: a run that nobody accounts for stays `running` as long as its worker lives."""
-    delay = 0.1
-    while True:
-        try:
-            return await call()
-        except DatabaseUnavailable:
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 2.0)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import TypeVar
 from uuid import UUID
 
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
 
-from outlast.agents import progress, runner
+from outlast.agents import calling, progress, runner
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.failures import classify
 from outlast.agents.recording import Recorder
@@ -24,6 +25,7 @@ from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.streams.hub import EventHub
 from outlast.telemetry import emit
 
+T = TypeVar("T")
 # A run that has taken two workers with it gets a process of its own: the third time it may only kill itself.
 ISOLATE_FROM_CRASHES = 2
 
@@ -147,7 +149,7 @@ class Executor:
         reporter = progress.Progress(self._progress_of(run))
         progress.current.set(reporter)
         opened = self._registry.opened(
-            run.agent, runner.run_config(run), access="threads.create_run", user=run.options.user,
+            run.agent, calling.run_config(run), access="threads.create_run", user=run.options.user,
             context=run.options.context,
         )  # fmt: skip
         async with opened as agent:
@@ -179,16 +181,8 @@ class Executor:
         )  # fmt: skip
         if settlement.status == "queued" and not settlement.errors:
             emit("run.drained", run_id=run.id)
-        delay = 0.1
-        while True:
-            try:
-                await self._queue.settle(run, settlement)
-            except DatabaseUnavailable:
-                # The work is done and saved; its outcome waits for the database, as long as the lease lasts.
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
-            else:
-                return
+        # The work is done and saved; its outcome waits for the database, as long as the lease lasts.
+        await patiently(lambda: self._queue.settle(run, settlement))
 
     def _timeout(self, run: ClaimedRun) -> float | None:
         if run.timeout_seconds is not None:
@@ -207,6 +201,17 @@ def _failed(execution: Execution, error: BaseException) -> Failed:
         # done again. Outputs of tasks may have been stored beside the checkpoint that was refused; nobody reads them.
         return replace(failed, retryable=True)
     return failed
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat until the database answers: a run that nobody accounts for stays `running` as long as its worker lives."""
+    delay = 0.1
+    while True:
+        try:
+            return await call()
+        except DatabaseUnavailable:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
 
 
 def matching(executions: dict[UUID, Execution], cancelled: list[tuple[UUID, int]]) -> list[Execution]:

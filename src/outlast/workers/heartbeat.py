@@ -74,6 +74,7 @@ class Heartbeat(threading.Thread):
                 agents=self._agents,
             )
             self._holds_lock = liveness.hold(self._lock_key)
+        # Whatever it was, the connection and its lock must not outlive the attempt.
         except BaseException:
             self._disconnect()
             raise

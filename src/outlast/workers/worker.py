@@ -139,7 +139,8 @@ class Worker:
                 self._become_unsure()
         if claimed < free or free <= 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
 
     def _become_unsure(self) -> None:
         seconds = self._database.statement_timeout_ms / 1000 + _UNSURE_MARGIN_SECONDS

@@ -30,6 +30,7 @@ class Accepted:
         self._under_way.add(ended)
         try:
             yield
+        # Also a cancellation: whoever waits must not take the checkpoint for stored.
         except BaseException as error:
             self._refused = error
             raise

@@ -18,6 +18,7 @@ from langgraph.checkpoint.base import (
 )
 
 from outlast.agents.checkpoints import seen
+from outlast.agents.loops import running_loop
 from outlast.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -29,11 +30,7 @@ class SyncBridge(BaseCheckpointSaver[int]):
     _loop: asyncio.AbstractEventLoop
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self._loop:
+        if running_loop() is self._loop:
             call.close()
             msg = "Outlast's checkpointer is async: use ainvoke, astream or aget_state on the event loop"
             raise ConfigurationError(msg)

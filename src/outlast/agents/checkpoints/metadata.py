@@ -4,6 +4,7 @@ LangGraph's savers copy every scalar of `configurable` into the stored metadata,
 LangGraph itself passes as metadata, the caller's own `config["metadata"]`, and the few ids below.
 """
 
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
@@ -29,10 +30,18 @@ def stored_metadata(config: RunnableConfig, metadata: CheckpointMetadata) -> dic
 
 
 def _may_keep(key: str, value: object) -> bool:
-    if key in EXCLUDED_METADATA_KEYS or key.startswith("__"):
-        return False
+    return isinstance(value, str | int | float | bool) and _is_public(key)
+
+
+# The checkpoints of a run all have the same keys.
+@lru_cache(maxsize=1024)
+def _is_public(key: str) -> bool:
     lowered = key.lower()
-    return isinstance(value, str | int | float | bool) and not any(word in lowered for word in _SECRET_WORDS)
+    return (
+        key not in EXCLUDED_METADATA_KEYS
+        and not key.startswith("__")
+        and not any(word in lowered for word in _SECRET_WORDS)
+    )
 
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes:

@@ -295,13 +295,13 @@ class Checkpointer(SyncBridge):
         try:
             with self.accepted.storing():
                 await self._writer.submit(row)
-        except Refused:
+        # Also a cancellation: nobody knows then what the database has.
+        except BaseException as error:
             self._known.forget((key, ns))
-            raise ThreadConflict(
-                thread_id=row.thread_id, checkpoint_ns=ns, checkpoint_id=str(row.checkpoint_id)
-            ) from None
-        except BaseException:
-            self._known.forget((key, ns))
+            if isinstance(error, Refused):
+                raise ThreadConflict(
+                    thread_id=row.thread_id, checkpoint_ns=ns, checkpoint_id=str(row.checkpoint_id)
+                ) from None
             raise
         self.accepted.checkpoint(ns, row.checkpoint_id)
         if known.generation is None:

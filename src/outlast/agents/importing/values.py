@@ -41,6 +41,7 @@ def read_value(blob: Blob, *, path: str) -> Any:
         return _READERS.get(blob.kind, _unreadable(blob.kind))(blob.data)
     except _Refused as refusal:
         raise StateUnreadable(f"{path}: {refusal}", path=path) from refusal
+    # Damaged bytes may raise anything.
     except Exception as error:
         raise StateUnreadable(f"{path}: its bytes are damaged ({type(error).__name__}: {error})", path=path) from error
 
@@ -97,6 +98,7 @@ def _revived(code: int, parts: Any) -> Any:
     found = _found(module, name)
     try:
         return build(found, payload)
+    # The constructor is user code.
     except Exception as error:
         raise _Refused(f"{module}.{name} cannot be built from what was stored: {error!r:.200}") from error
 
@@ -185,6 +187,7 @@ def _object(value: dict[str, Any]) -> Any:
     found = _found(".".join(module), name)
     try:
         return found(*(value.get("args") or ()), **(value.get("kwargs") or {}))
+    # As above.
     except Exception as error:
         raise _Refused(f"{'.'.join(module)}.{name} cannot be built from what was stored: {error!r:.200}") from error
 

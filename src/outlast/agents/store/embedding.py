@@ -101,6 +101,7 @@ def _failing() -> Generator[None]:
     """Turn whatever the project's embedding raises into EmbeddingFailed; the log has it whole."""
     try:
         yield
+    # The embedding is the project's code, or a provider's.
     except Exception as error:
         log.exception("the embedding of store.index failed")
         raise EmbeddingFailed(type(error).__name__) from error

@@ -23,6 +23,7 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
+from outlast.agents.loops import running_loop
 from outlast.agents.project import Project
 from outlast.agents.store.embedding import Embedder, Vector
 from outlast.agents.store.filters import read_filter
@@ -79,7 +80,7 @@ class PostgresStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Execute the operations; see the class."""
         call = self._batch(list(ops))
-        if asyncio.get_running_loop() is self._loop:
+        if running_loop() is self._loop:
             return await call
         # A node may run a loop of its own.
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
@@ -89,11 +90,7 @@ class PostgresStore(BaseStore):
         return self._wait(self._batch(list(ops)))
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self._loop:
+        if running_loop() is self._loop:
             call.close()
             msg = "on the event loop use the store's async methods: aget, aput, asearch, adelete, alist_namespaces"
             raise ConfigurationError(msg)
