@@ -10,14 +10,10 @@ With --sdk the same runs go through LangGraph's SDK, as stateless runs that are 
 import argparse
 import asyncio
 import os
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import uvloop
 from langgraph_sdk import get_client
@@ -26,9 +22,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from http_client import Client
-from outlast.storage.postgres.embedded import EmbeddedPostgres
+from processes import database, free_port, run, start, stop, until_healthy
 
-PROJECT = Path(__file__).parent / "project"
 BODY = {"agent": "ten", "input": {"messages": [{"role": "user", "content": "x" * 200}]}}
 NEEDED_RUNS_PER_SECOND = 100
 NEEDED_P50_MS = 15
@@ -36,17 +31,13 @@ NEEDED_P50_MS = 15
 
 def main() -> int:
     arguments = _arguments()
-    with ExitStack() as stack:
-        url = os.environ.get("DATABASE_URL")
-        if not url:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="outlast-bench-"))
-            url = stack.enter_context(EmbeddedPostgres.start(Path(folder) / "postgres")).url
-        port = _free_port()
+    with database() as url, ExitStack() as stack:
+        port = free_port()
         environment = {**os.environ, "DATABASE_URL": url}
-        _run(["db", "migrate"], environment)
+        run(["db", "migrate"], environment)
         workers = [["worker", "--concurrency", "64"]] * arguments.workers
         for command in (["serve", "--port", str(port)], *workers):
-            stack.callback(_stop, _start(command, environment))
+            stack.callback(stop, start(command, environment))
         load = _load_through_sdk if arguments.sdk else _load
         rows = uvloop.run(_measure(port, load, arguments.clients, arguments.seconds))
     return _report(rows, title=f"10-step runs through {'the SDK' if arguments.sdk else 'HTTP'}", check=arguments.check)
@@ -62,37 +53,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
-    subprocess.run([sys.executable, "-m", "outlast", *command], cwd=PROJECT, env=environment, check=True)
-
-
-def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "outlast", *command], cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 Load = Callable[[int, int, float], Awaitable[list[float]]]
 
 
 async def _measure(
     port: int, load: Load, clients: list[int], seconds: float
 ) -> list[tuple[int, int, float, list[float]]]:
-    await _until_healthy(port)
+    await until_healthy(port)
     rows: list[tuple[int, int, float, list[float]]] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("runs", total=len(clients))
@@ -106,20 +73,6 @@ async def _measure(
     return rows
 
 
-async def _until_healthy(port: int) -> None:
-    give_up_at = time.monotonic() + 30
-    while True:
-        try:
-            async with Client("127.0.0.1", port) as client:
-                if (await client.get("/health"))[0] == 200:
-                    return
-        except OSError:
-            pass
-        if time.monotonic() > give_up_at:
-            sys.exit("the API or the worker did not start within 30 s")
-        await asyncio.sleep(0.1)
-
-
 async def _load(port: int, clients: int, seconds: float) -> list[float]:
     latencies: list[float] = []
     end = time.perf_counter() + seconds
@@ -127,10 +80,10 @@ async def _load(port: int, clients: int, seconds: float) -> list[float]:
     async def one() -> None:
         async with Client("127.0.0.1", port) as client:
             while (started := time.perf_counter()) < end:
-                status, run = await client.post("/agent/start", BODY)
-                assert status == 202, run
-                status, run = await client.get(f"/agent/status/{run['task_id']}?wait=30")
-                assert run["status"] == "succeeded", run
+                status, begun = await client.post("/agent/start", BODY)
+                assert status == 202, begun
+                status, ended = await client.get(f"/agent/status/{begun['task_id']}?wait=30")
+                assert ended["status"] == "succeeded", ended
                 latencies.append((time.perf_counter() - started) * 1000)
 
     await asyncio.gather(*(one() for _ in range(clients)))

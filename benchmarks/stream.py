@@ -15,12 +15,9 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
@@ -29,8 +26,7 @@ import psutil
 
 import report
 from http_client import Client
-from outlast.storage.postgres.embedded import EmbeddedPostgres
-from runs import _free_port, _run, _start, _stop
+from processes import database, free_port, run, start, stop, until_healthy
 from stream_clients import Heard, first_event, follow
 
 PAUSE_SECONDS = 0.1
@@ -67,9 +63,9 @@ def main() -> int:
     arguments = _arguments()
     report.heading("Streams", {"versions": report.versions("langgraph", "uvicorn", "psycopg")})
     targets: list[report.Target] = []
-    with _database() as url:
+    with database() as url:
         environment = {**os.environ, "DATABASE_URL": url, "LANGSMITH_TRACING": "false"}
-        _run(["db", "migrate"], environment)
+        run(["db", "migrate"], environment)
         targets += _apart(environment, arguments)
         targets += _in_process(environment, arguments)
     return report.verdict(targets, strict=arguments.strict)
@@ -83,34 +79,21 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-@contextmanager
-def _database() -> Iterator[str]:
-    given = os.environ.get("DATABASE_URL")
-    if given:
-        yield given
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="outlast-bench-") as folder,
-        EmbeddedPostgres.start(Path(folder) / "postgres") as server,
-    ):
-        yield server.url
-
-
 def _apart(environment: dict[str, str], arguments: Any) -> list[report.Target]:
-    ports = [_free_port(), _free_port()]
+    ports = [free_port(), free_port()]
     with ExitStack() as stack:
-        servers = [_start(["serve", "--port", str(port)], environment) for port in ports]
-        worker = _start(["worker", "--concurrency", "64"], environment)
+        servers = [start(["serve", "--port", str(port)], environment) for port in ports]
+        worker = start(["worker", "--concurrency", "64"], environment)
         for process in (*servers, worker):
-            stack.callback(_stop, process)
+            stack.callback(stop, process)
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         return report.run(_measure_apart(urls, servers, arguments), loop=arguments.loop)
 
 
 def _in_process(environment: dict[str, str], arguments: Any) -> list[report.Target]:
-    port = _free_port()
+    port = free_port()
     with ExitStack() as stack:
-        stack.callback(_stop, _start(["dev", "--in-process", "--port", str(port)], environment))
+        stack.callback(stop, start(["dev", "--in-process", "--port", str(port)], environment))
         return report.run(
             _measure_first(f"http://127.0.0.1:{port}", arguments.requests, "in one process", limit=8),
             loop=arguments.loop,
@@ -119,28 +102,13 @@ def _in_process(environment: dict[str, str], arguments: Any) -> list[report.Targ
 
 async def _measure_apart(urls: list[str], servers: list["subprocess.Popen[bytes]"], arguments: Any) -> list[Any]:
     for url in urls:
-        await _until_ready(url)
+        await until_healthy(int(url.rpartition(":")[2]))
     targets = await _measure_first(urls[0], arguments.requests, "API and worker apart", limit=15)
     if arguments.clients:
         # What imports, caches and the first connections take is not what clients take.
         await _crowd(urls, servers, clients=50, seconds=3.0)
         targets += _told(await _crowd(urls, servers, clients=arguments.clients, seconds=arguments.seconds))
     return targets
-
-
-async def _until_ready(url: str) -> None:
-    port = int(url.rpartition(":")[2])
-    give_up_at = time.monotonic() + 60
-    while True:
-        try:
-            async with Client("127.0.0.1", port) as client:
-                if (await client.get("/health"))[0] == 200:
-                    return
-        except OSError:
-            pass
-        if time.monotonic() > give_up_at:
-            sys.exit("the API or the worker did not start within 60 s")
-        await asyncio.sleep(0.1)
 
 
 # many clients
@@ -233,7 +201,7 @@ def _told(crowd: Crowd) -> list[report.Target]:
 
 
 async def _measure_first(url: str, requests: int, title: str, *, limit: float) -> list[report.Target]:
-    await _until_ready(url)
+    await until_healthy(int(url.rpartition(":")[2]))
     rows: list[list[str]] = []
     measured: dict[str, list[float]] = {}
     for mode in ("values", "updates"):

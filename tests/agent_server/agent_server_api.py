@@ -5,7 +5,7 @@ import inspect
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.client import LangGraphClient
 
 from outlast.agents.project import Project, find_project
-from outlast.runtime import Runtime, work
+from outlast.runtime import Runtime
 from outlast.server.app import serve
 from outlast.settings import ServerSettings
+from runtimes import Opens, working
 from waiting import until
-
-Opens = Callable[..., AbstractAsyncContextManager[Runtime]]
 
 UNFINISHED = ("pending", "running")
 GRAPHS = (
@@ -66,18 +65,6 @@ class Server:
         async with self.runtime.pool.connection() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
             return await cursor.fetchall() if cursor.description else []
-
-
-@asynccontextmanager
-async def working(runtime: Runtime) -> AsyncIterator[None]:
-    """Run a worker beside the block."""
-    worker = runtime.worker()
-    task = asyncio.create_task(work(runtime, worker))
-    try:
-        yield
-    finally:
-        worker.drain()
-        await task
 
 
 @asynccontextmanager
@@ -144,6 +131,13 @@ def sync_client(url: str) -> Any:
 
 def some_id() -> str:
     return str(uuid4())
+
+
+async def ran(client: Any, server: Server, graph: str = "steps", thread: str | None = None, **given: Any) -> str:
+    """Return a thread after one run more."""
+    thread = thread or (await client.threads.create())["thread_id"]
+    await server.ended(await client.runs.create(thread, graph, **{"input": {}, **given}))
+    return thread
 
 
 async def parts_of(stream: Any) -> list[Any]:

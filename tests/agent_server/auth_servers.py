@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from agent_server_api import Opens, Server, served, write_project
+from agent_server_api import Server, served, write_project
 from langgraph_sdk import get_client
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 _clients: dict[str, dict[str, Any]] = {}
 

@@ -1,26 +1,18 @@
 """Servers for the tests of the Agent Server API, and the SDK's clients for them."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_server_api import Opens, Server, served, some_id, sync_client, write_project
+from agent_server_api import Server, served, some_id, sync_client, write_project
 from javascript import installed
 
 from outlast.agents.project import Project
-from outlast.runtime import Runtime
-from outlast.settings import (
-    DatabaseSettings,
-    RecoverySettings,
-    RetrySettings,
-    ServerSettings,
-    Settings,
-    WorkerSettings,
-)
+from outlast.settings import RecoverySettings
 from outlast.testing.postgres import Databases
+from runtimes import Opens, opener
 
 
 @pytest.fixture(scope="session")
@@ -37,21 +29,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="session")
 def open_runtime(project: Project) -> Opens:
     """Opens runtimes of the test project; another project and other settings may be given."""
-
-    def open_one(url: str, *, project: Project = project, **more: Any) -> AbstractAsyncContextManager[Runtime]:
-        settings = Settings(
-            database=DatabaseSettings(url=url, pool_size=4, pool_timeout_seconds=5),
-            **{
-                "server": ServerSettings(wait=timedelta(seconds=10)),
-                "retry": RetrySettings(base=timedelta(milliseconds=10), max_attempts=2),
-                "worker": WorkerSettings(poll=timedelta(milliseconds=100), drain=timedelta(seconds=1)),
-                "recovery": RecoverySettings(scan=timedelta(milliseconds=100)),
-                **more,
-            },
-        )
-        return Runtime.open(settings, project, application_name="outlast-test-agent-server")
-
-    return open_one
+    return opener(
+        project,
+        application_name="outlast-test-agent-server",
+        pool_timeout_seconds=5,
+        recovery=RecoverySettings(scan=timedelta(milliseconds=100)),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,8 @@ def map_body(_context: Any, body: Any) -> Any:
             item["after_seconds"] = 1
         if isinstance(item.get("assistant_id"), str):
             item["assistant_id"] = _assistant(item["assistant_id"])
-        for name in ("thread_id",):
-            if isinstance(item.get(name), str):
-                item[name] = _known(name, item[name])
+        if isinstance(item.get("thread_id"), str):
+            item["thread_id"] = _known("thread_id", item["thread_id"])
     return body
 
 

@@ -1,5 +1,6 @@
 """node and npm from a wheel, and the JavaScript SDK from npm, all of it pinned."""
 
+import asyncio
 import fcntl
 import os
 import re
@@ -22,6 +23,17 @@ def environment() -> dict[str, str]:
     """Return this process's environment, with its proxies and certificates, without keys that would become headers."""
     kept = {name: value for name, value in os.environ.items() if not re.fullmatch(r"LANG\w+_API_KEY", name)}
     return {**kept, "PATH": f"{NODE.parent}:{os.environ['PATH']}"}
+
+
+async def node(script: Path, *arguments: str) -> str:
+    """Run a script that lies beside its packages, and return what it printed."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        NODE, script, *arguments, env=environment(), stdout=pipe, stderr=pipe
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, (output + errors).decode()
+    return output.decode()
 
 
 def installed() -> Path:

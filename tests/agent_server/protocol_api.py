@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent_server_api import Opens, Server, served
+from agent_server_api import Server, served
 
 from outlast.agents.project import Project, find_project
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 GRAPHS = ("helper", "slow", "quick", "broken", "held", "two_questions")
 #: What a person says to `helper`.

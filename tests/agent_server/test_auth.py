@@ -1,5 +1,6 @@
 """Who may do what: every operation of the API against every outcome of the project's handlers."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,10 +14,11 @@ from langgraph_sdk.errors import AuthenticationError, NotFoundError, PermissionD
 from websockets.exceptions import ConnectionClosedError
 
 from outlast.errors import ConfigurationError
-from outlast.server.auth.authenticate import parameters_of
+from outlast.server.auth.authenticate import as_http, parameters_of
 from outlast.server.auth.authorize import decided
 from outlast.server.auth.users import User, as_user
 from outlast.server.http_section import OPEN
+from outlast.server.problems import problem
 from outlast.server.routes import ROUTERS
 
 # What each operation needs so that nothing but the caller stands in its way: path -> method -> body.
@@ -372,6 +374,15 @@ def test_a_sync_handler_and_defaults_are_fine():
     def handler(headers, *, cache=None): ...
 
     assert parameters_of(handler) == ("headers",)
+
+
+@pytest.mark.parametrize(("status", "title"), [(403, "Forbidden"), (440, "Error"), (599, "Error")])
+def test_a_handler_may_refuse_with_any_status_and_any_detail(status, title):
+    refused = as_http(Auth.exceptions.HTTPException(status, detail={"why": "late"}))  # pyright: ignore[reportArgumentType]
+
+    answer = json.loads(problem(refused.status_code, "http_error", refused.detail).body)
+
+    assert (answer["status"], answer["title"], answer["detail"]) == (status, title, "{'why': 'late'}")
 
 
 async def test_the_auth_of_the_documentation_works_as_it_is_shown():

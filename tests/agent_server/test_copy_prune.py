@@ -5,16 +5,9 @@ from uuid import uuid4
 
 import orjson
 import pytest
-from agent_server_api import Server
+from agent_server_api import Server, ran
 from agent_server_gates import open_door
 from langgraph_sdk.errors import ConflictError, NotFoundError
-
-
-async def ran(client: Any, server: Server, graph: str = "steps", thread: str | None = None, **given: Any) -> str:
-    """Return a thread after one run more."""
-    thread = thread or (await client.threads.create())["thread_id"]
-    await server.ended(await client.runs.create(thread, graph, **{"input": {}, **given}))
-    return thread
 
 
 def without_thread(states: list[dict[str, Any]], thread: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from agent_server_api import Opens, Server, served, some_id
+from agent_server_api import Server, served, some_id
 from agent_server_gates import has_arrived, open_door
 from langgraph_sdk.errors import NotFoundError, UnprocessableEntityError
 
@@ -20,6 +20,7 @@ from outlast.agents.project import Project
 from outlast.domain.cron import run_id_of_tick
 from outlast.telemetry import FaultInjected
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 from waiting import until
 
 NEVER = "0 0 1 1 *"

@@ -1,6 +1,5 @@
 """Every field that an SDK can send is in the documentation and in the server, and nothing else is taken."""
 
-import asyncio
 import re
 import shutil
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 import orjson
 import pytest
 from agent_server_api import some_id
-from javascript import NODE, SCRIPTS, environment
+from javascript import SCRIPTS, node
 from sdk_requests import Sent, sent_by_python
 
-PAGE = Path(__file__).parents[2] / "docs" / "agent-server.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "agent-server.md"
 _ROUTE = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]*)`")
 _NAME = re.compile(r"`(\??[a-z_]+)`")
 
@@ -20,13 +20,9 @@ _NAME = re.compile(r"`(\??[a-z_]+)`")
 async def sent_by_javascript(packages: Path) -> set[Sent]:
     script = packages / "fields.mjs"
     shutil.copy(SCRIPTS / "fields.mjs", script)
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(NODE, script, env=environment(), stdout=pipe, stderr=pipe)
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
     return {
         Sent(request["method"], request["path"], field)
-        for request in orjson.loads(output)
+        for request in orjson.loads(await node(script))
         for field in request["fields"] or [""]
     }
 
@@ -106,10 +102,11 @@ def _snake(sent: Sent) -> str:
     return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", sent.field)
 
 
-async def test_the_example_of_the_documentation_works(server):
-    example = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert example is not None
-    lines = example[1].replace("http://localhost:8123", server.url).splitlines()
+@pytest.mark.parametrize("page", ["README.md", "docs/agent-server.md"])
+async def test_the_example_of_the_documentation_works(server, page):
+    shown = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    (example,) = [text for text in shown if "langgraph_sdk" in text]
+    lines = example.replace("http://localhost:8123", server.url).splitlines()
     printed: list[tuple[object, ...]] = []
     scope: dict[str, Any] = {"print": lambda *words: printed.append(words)}
     exec("async def main():\n" + "\n".join(f"    {line}" for line in lines) + "\n    await client.aclose()", scope)

@@ -5,15 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from agent_server_api import Server
+from agent_server_api import Server, ran
 from langgraph_sdk.errors import UnprocessableEntityError
-
-
-async def ran(client: Any, server: Server, graph: str = "steps", thread: str | None = None, **given: Any) -> str:
-    """Return a thread after one run more."""
-    thread = thread or (await client.threads.create())["thread_id"]
-    await server.ended(await client.runs.create(thread, graph, **{"input": {}, **given}))
-    return thread
 
 
 def logs(states: list[dict[str, Any]]) -> list[list[str]]:

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from agent_server_api import Opens, Server, some_id
+from agent_server_api import Server, some_id
 from auth_servers import bearer, guarded, sdk_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 LIMIT = 10.0
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from agent_server_api import Opens, Server, served, serving, some_id
+from agent_server_api import Server, served, serving, some_id
 from agent_server_gates import has_arrived
 from protocol_api import INPUT, protocol_project
 from websockets.asyncio.client import connect
@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from outlast.agents.project import Project
 from outlast.server.protocol_frames import CHANNELS
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 from waiting import until
 
 LIMIT = 10.0
@@ -503,6 +504,18 @@ async def test_a_websocket_takes_commands_and_many_subscriptions(server):
     assert unknown["error"] == "no_such_subscription"
     assert started["type"] == gone["type"] == "success"
     assert {event["method"] for event in seen} == {"lifecycle", "values"}
+
+
+async def test_a_frame_that_is_no_text_is_refused_and_the_websocket_stays(server):
+    address = server.url.replace("http", "ws") + f"/threads/{some_id()}/stream/events"
+    async with connect(address) as socket:
+        await socket.send(b'{"id": 1, "method": "input.inject"}')
+        refused = orjson.loads(await asyncio.wait_for(socket.recv(), LIMIT))
+        await socket.send('{"id": 2, "method": "input.inject"}')
+        answered = orjson.loads(await asyncio.wait_for(socket.recv(), LIMIT))
+
+    assert (refused["id"], refused["error"]) == (None, "invalid_argument")
+    assert (answered["id"], answered["error"]) == (2, "not_supported")
 
 
 async def test_a_websocket_of_no_thread_is_closed_for_good(server):

@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from agent_server_api import Opens, Server
+from agent_server_api import Server
 from langgraph_sdk import get_client
 from protocol_api import INPUT, protocol_served
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 LIMIT = 20.0
 

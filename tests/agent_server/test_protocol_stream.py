@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from agent_server_api import Opens, Server, some_id
+from agent_server_api import Server, some_id
 from agent_server_gates import has_arrived
 from langgraph_sdk import get_sync_client
 from protocol_api import INPUT, protocol_served
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 from waiting import until
 
 LIMIT = 10.0

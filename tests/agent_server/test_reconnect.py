@@ -7,12 +7,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from agent_server_api import Opens, Server, parts_of, served, serving, some_id
+from agent_server_api import Server, parts_of, served, serving, some_id
 from agent_server_gates import has_arrived, open_door
 from langgraph_sdk import get_client
 from langgraph_sdk.schema import Run
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 from waiting import until
 
 INPUT = {"messages": [{"role": "user", "content": "hi"}]}

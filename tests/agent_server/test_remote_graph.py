@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from agent_server_api import Opens, Server, some_id
+from agent_server_api import Server, some_id
 from langgraph.graph import START, StateGraph
 from langgraph.pregel.remote import RemoteException, RemoteGraph
 from langgraph.types import Command
@@ -13,6 +13,7 @@ from langgraph_sdk import get_sync_client
 from protocol_api import INPUT, protocol_served
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 
 @pytest.fixture(scope="module")

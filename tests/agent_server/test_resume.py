@@ -7,6 +7,7 @@ from agent_server_api import some_id
 from agent_server_gates import has_arrived, open_door
 from langgraph_sdk.errors import ConflictError, UnprocessableEntityError
 
+from runtimes import working
 from waiting import until
 
 
@@ -120,21 +121,15 @@ async def test_a_second_answer_is_409_and_names_the_first(idle_server):
     """Without a worker, so that the first answer is still on its way."""
     sdk = idle_server.sdk
     thread_id = (await sdk.threads.create())["thread_id"]
-    async with _worker_of(idle_server):
+    async with working(idle_server.runtime):
         await asked(sdk, thread_id)
     first = await sdk.runs.create(thread_id, "ask", command={"resume": "first"})
     with pytest.raises(ConflictError) as refused:
         await sdk.runs.create(thread_id, "ask", command={"resume": "second"})
     assert refused.value.body["code"] == "already_answered"
     assert refused.value.body["run_id"] == first["run_id"]
-    async with _worker_of(idle_server):
+    async with working(idle_server.runtime):
         assert (await sdk.runs.join(thread_id, first["run_id"]))["answers"] == ["first"]
-
-
-def _worker_of(server):
-    from agent_server_api import working
-
-    return working(server.runtime)
 
 
 async def test_of_fifty_answers_at_once_one_counts(server, thread_id):

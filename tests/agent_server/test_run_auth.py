@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from agent_server_api import Opens, Server, served, some_id, write_project
+from agent_server_api import Server, served, some_id, write_project
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import NotFoundError, PermissionDeniedError, UnprocessableEntityError
 
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 AUTH = """
 from langgraph_sdk import Auth

@@ -5,20 +5,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from agent_server_api import Server
+from agent_server_api import Server, ran
 from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
 EMPTY = {
     "values": {}, "next": [], "tasks": [], "metadata": None, "created_at": None, "checkpoint": None,
     "parent_checkpoint": None, "interrupts": [], "checkpoint_id": None, "parent_checkpoint_id": None,
 }  # fmt: skip
-
-
-async def ran(client: Any, server: Server, graph: str = "steps", **given: Any) -> str:
-    """Return a thread after one run."""
-    thread = await client.threads.create()
-    await server.ended(await client.runs.create(thread["thread_id"], graph, **{"input": {}, **given}))
-    return thread["thread_id"]
 
 
 async def test_a_new_thread_has_an_empty_state(client: Any, thread_id: str) -> None:

@@ -1,23 +1,17 @@
 """The store through the SDK's clients."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from agent_server_api import Opens, Server, served, some_id
+from agent_server_api import Server, some_id
 from langgraph_sdk.errors import UnprocessableEntityError
-
-from outlast.testing.postgres import Databases
 
 
 @pytest.fixture(scope="module")
-async def server(databases: Databases, open_runtime: Opens) -> AsyncIterator[Server]:
+def server(idle_server: Server) -> Server:
     """Without a worker, whose upkeep would delete what has expired before a test can look."""
-    url = await databases.create()
-    async with served(open_runtime, url, workers=0) as server:
-        yield server
-    await databases.drop(url)
+    return idle_server
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-from agent_server_api import Opens, Server, served, some_id, write_project
+from agent_server_api import Server, served, some_id, write_project
 from langgraph.config import get_store
 from langgraph.graph import START, StateGraph
 from langgraph.store.base import GetOp, PutOp, SearchOp
@@ -19,6 +19,7 @@ from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.items import ItemQuery, ItemStore, ItemWrite, Place
 from outlast.storage.postgres.pool import Pool
 from outlast.testing.postgres import Databases
+from runtimes import Opens
 
 INDEX = {"dims": 4, "embed": "./store_embeddings.py:embed_texts"}
 

@@ -1,16 +1,29 @@
 """What the documentation shows is what works."""
 
+import ast
 import asyncio
+import json
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langgraph.graph import START, StateGraph
+
+import outlast
+from outlast.agents.project import find_project
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+async def run_snippet(text: str, names: dict[str, Any]) -> None:
+    """Run a snippet that awaits at its top level, on this event loop."""
+    started = eval(compile(text, "<snippet>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+    await started
 
 
 def snippets(page: str, language: str) -> list[str]:
@@ -43,6 +56,32 @@ async def test_the_checkpointer_page_runs_as_it_is_shown(database_url, tmp_path)
     )
 
     assert ran.stdout == "You said: hello\n", ran.stderr
+
+
+async def test_the_checkpointer_of_the_readme_runs_as_it_is_shown(database_url):
+    async def answer(state: dict) -> dict:
+        return {"said": f"You said: {state['said']}"}
+
+    builder = StateGraph(dict)
+    builder.add_node("answer", answer)
+    builder.add_edge(START, "answer")
+    config = {"configurable": {"thread_id": "1"}}
+    names = {"outlast": outlast, "url": database_url, "builder": builder, "inputs": {"said": "hello"}, "config": config}
+
+    await run_snippet(snippets("README.md", "python")[-1], names)
+
+    async with outlast.Checkpointer.open(database_url) as saver:
+        kept = await builder.compile(checkpointer=saver).aget_state(config)
+    assert kept.values == {"said": "You said: hello"}
+
+
+def test_the_project_file_of_the_chat_page_is_valid(tmp_path):
+    (shown,) = snippets("examples/chat-ui.md", "json")
+    (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": {"agent": "./agent.py:graph"}, **json.loads(shown)}))
+
+    http = find_project(tmp_path).sections.http
+
+    assert http.cors.allow_origins == ("https://chat.example.com", "https://agentchat.vercel.app")
 
 
 PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]

@@ -1,6 +1,5 @@
 """The examples as they are in the repository, on a database of the test's own; no key, no network."""
 
-import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -9,8 +8,9 @@ import pytest
 
 from outlast.agents.registry import Registry, find_project
 from outlast.domain.run import NewRun, RunStatus
-from outlast.runtime import Runtime, work
+from outlast.runtime import Runtime
 from outlast.settings import Settings
+from runtimes import working
 from waiting import until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -66,13 +66,8 @@ def outlast(database):
     @asynccontextmanager
     async def opened(folder):
         settings = Settings(database=database)
-        async with Runtime.open(settings, find_project(EXAMPLES / folder), application_name="test") as runtime:
-            worker = runtime.worker()
-            working = asyncio.create_task(work(runtime, worker))
-            try:
-                yield Started(runtime)
-            finally:
-                worker.drain()
-                await working
+        opening = Runtime.open(settings, find_project(EXAMPLES / folder), application_name="test")
+        async with opening as runtime, working(runtime):
+            yield Started(runtime)
 
     return opened

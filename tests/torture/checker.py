@@ -1,4 +1,4 @@
-"""The invariants, checked from outside after a run of torture (reliability.md 3.2): I1-I5 and I7.
+"""The invariants, checked from outside after a run of torture: I1-I5 and I7.
 
 `observe` puts triggers into the test's database first: every change of a run's status is kept as it was committed.
 `violations` compares that history, the checkpoints and what the witness saw; it returns one sentence per breach.
