@@ -9,7 +9,7 @@ open transaction and hold back vacuum for everyone.
 """
 
 import select
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from outlast.errors import ConfigurationError, DatabaseUnavailable
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import jsonb
+from outlast.storage.postgres.together import Rows, Step, together
 
 # Errors that say nothing about the statement: the connection, the server or the pool has gone.
 CONNECTION_ERRORS = (
@@ -136,6 +137,11 @@ class Pool:
         """Borrow a connection inside one transaction: all of the block or nothing."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+    async def together(self, steps: Sequence[Step], *, before_commit: Callable[[], None]) -> list[Rows]:
+        """Execute statements in one round trip and one transaction; return the rows of each. See `together`."""
+        async with self.connection() as connection:
+            return await together(connection, steps, before_commit=before_commit)
 
     @asynccontextmanager
     async def pipelined(self) -> AsyncGenerator[AsyncConnection[Any]]:

@@ -22,6 +22,7 @@ from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
 from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.together import Step
 from outlast.telemetry import emit
 
 _SQL = Queries("run_ends")
@@ -61,13 +62,16 @@ class RunEnds:
         """
         thread = {"thread_key": UUID(bytes=run.thread_key)}
         # Three statements, since the last one needs a snapshot taken under the thread's lock; one round trip.
-        async with self._pool.pipelined() as connection:
-            await connection.execute(_SQL.lock_thread, thread)
-            settled = await connection.execute(_SQL.settle, self._settlement_parameters(run, settlement))
-            unblocked = await connection.execute(_SQL.unblock, thread)
-            emit("run.settle.before_commit", run_id=run.id)
-        ready = await unblocked.fetchone() is not None
-        row = await settled.fetchone() or await self._is_settled(run, settlement)
+        steps = [
+            Step("run_ends", "lock_thread", thread),
+            Step("run_ends", "settle", self._settlement_parameters(run, settlement)),
+            Step("run_ends", "unblock", thread),
+        ]
+        _, settled, unblocked = await self._pool.together(
+            steps, before_commit=lambda: emit("run.settle.before_commit", run_id=run.id)
+        )
+        ready = bool(unblocked)
+        row = settled[0] if settled else await self._is_settled(run, settlement)
         if row is None:
             return RunStatus.CANCELLED, await self._rolled_back(run)
         status = RunStatus(row[0])

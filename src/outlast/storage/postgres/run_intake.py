@@ -10,7 +10,6 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncCursor
 
 from outlast.domain.intake import Asked, Intake, Resume, Standing, check_resume, decide
 from outlast.domain.run import NewRun, RunStatus
@@ -22,10 +21,10 @@ from outlast.storage.postgres.jsonb import jsonb
 from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.run_ends import RunEnds, Tx
+from outlast.storage.postgres.together import Step
 from outlast.telemetry import emit
 
 _SQL = Queries("run_intake")
-Cursor = AsyncCursor[Any]
 #: Route, Idempotency-Key, hash of the body.
 Key = tuple[str, str, bytes]
 
@@ -121,25 +120,34 @@ class RunIntake:
     async def _put_behind(self, run: NewRun, intake: Intake) -> Admission:
         """Store a run that changes no other; nothing is decided between the statements, so they go out together."""
         thread = thread_key(run.thread_id)
-        superseded: Cursor | None = None
-        async with self._pool.pipelined() as connection:
-            if intake.if_not_exists == "create":
-                opened = await connection.execute(_SQL.open_thread, _thread_parameters(run, thread))
-            else:
-                opened = await connection.execute(_SQL.existing_thread, _access_parameters(intake, thread))
-            if not run.options.plain:
-                front = _front_parameters(run, thread)
-                superseded = await connection.execute(_SQL.supersede, front)
-                await connection.execute(_SQL.step_back, front)
-            added = await connection.execute(_SQL.enqueue, _run_parameters(run, thread, intake, None))
-            if not run.options.plain:
-                await connection.execute(_SQL.describe_thread, _details_parameters(run, thread, intake))
-            emit("run.enqueue.before_commit", run_id=run.id)
-        status = await _status(run, opened, added)
+        steps = _usual_steps(run, thread, intake)
+        rows = await self._pool.together(steps, before_commit=lambda: emit("run.enqueue.before_commit", run_id=run.id))
+        by_step = dict(zip((step.name for step in steps), rows, strict=True))
+        stored, opened = by_step["enqueue"], rows[0]
+        if not stored:
+            _refuse(run, opened[0] if opened else None)
         with as_unavailable():
             emit("run.enqueued", run_id=run.id)
-        ended = tuple(row[0] for row in await superseded.fetchall()) if superseded is not None else ()
-        return Admission(run_id=run.id, status=status, ended=ended)
+        ended = tuple(row[0] for row in by_step.get("supersede", ()))
+        return Admission(run_id=run.id, status=RunStatus(stored[0][0]), ended=ended)
+
+
+def _usual_steps(run: NewRun, thread: bytes, intake: Intake) -> list[Step]:
+    if intake.if_not_exists == "create":
+        opening = Step("run_intake", "open_thread", _thread_parameters(run, thread))
+    else:
+        opening = Step("run_intake", "existing_thread", _access_parameters(intake, thread))
+    enqueue = Step("run_intake", "enqueue", _run_parameters(run, thread, intake, None))
+    if run.options.plain:
+        return [opening, enqueue]
+    front = _front_parameters(run, thread)
+    return [
+        opening,
+        Step("run_intake", "supersede", front),
+        Step("run_intake", "step_back", front),
+        enqueue,
+        Step("run_intake", "describe_thread", _details_parameters(run, thread, intake)),
+    ]
 
 
 def _is_usual(run: NewRun, intake: Intake) -> bool:
@@ -211,14 +219,6 @@ async def _stored(connection: Tx, run: NewRun, thread: bytes, intake: Intake, an
     if not run.options.plain:
         await connection.execute(_SQL.describe_thread, _details_parameters(run, thread, intake))
     return RunStatus(cast("tuple[str]", await added.fetchone())[0])
-
-
-async def _status(run: NewRun, opened: Cursor, added: Cursor) -> RunStatus:
-    """Return what the new run is; raises when it was not inserted."""
-    row = await added.fetchone()
-    if row is None:
-        _refuse(run, await opened.fetchone())
-    return RunStatus(cast("tuple[str]", row)[0])
 
 
 async def _remember(connection: Tx, run_id: UUID, key: Key) -> UUID | None:
