@@ -113,6 +113,31 @@ async def test_who_waits_for_a_run_hears_of_its_end_from_another_process(
     assert client._waiters == {}, "nobody is kept in mind"
 
 
+async def test_an_end_that_was_heard_of_before_anybody_waits_is_not_waited_for(
+    listening: tuple[Wakeup, Heard], database: DatabaseSettings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wakeup, heard = listening
+    # Nobody is to be saved by the look for lost hints.
+    monkeypatch.setattr("outlast.queues.queue._POLL_SECONDS", 3600.0)
+    store = RunStore(pool)
+    client = RunQueue(store, wakeup)
+    run = new_run()
+    await client.enqueue(run)
+    claimed = await claim_one(store, await add_worker(pool))
+    async with Wakeup(database).running() as other:
+        await RunQueue(store, other).settle(claimed, Settlement(status=RunStatus.SUCCEEDED))
+        await until(lambda: _heard_of(heard, run.id))
+
+    async with asyncio.timeout(20):
+        view = await client.wait(run.id, timeout=None)
+
+    assert view.status is RunStatus.SUCCEEDED
+
+
+async def _heard_of(heard: Heard, run_id: UUID) -> bool:
+    return any(topic == SETTLED and run_id in ids for topic, ids in heard)
+
+
 async def test_who_waits_too_long_gets_the_run_as_it_is(listening: tuple[Wakeup, Heard], pool: Pool) -> None:
     client = RunQueue(RunStore(pool), listening[0])
     run = new_run()

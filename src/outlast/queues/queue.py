@@ -18,6 +18,8 @@ from outlast.storage.postgres.runs import RunStore
 from outlast.telemetry import emit
 
 _POLL_SECONDS: Final = 1.0
+# Of those that nobody waits for.
+_MOST_NEW: Final = 4096
 
 
 class RunQueue:
@@ -27,6 +29,8 @@ class RunQueue:
         self.store = store
         self._wakeup = wakeup
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        #: Admitted here, and nothing was heard of them since: whoever waits for one need not look whether it has ended.
+        self._new: dict[UUID, None] = {}
         self._poll: asyncio.Task[None] | None = None
         wakeup.subscribe(self._heard)
 
@@ -36,6 +40,10 @@ class RunQueue:
 
     async def admit(self, run: NewRun, intake: Intake, *, key: Key | None = None) -> Admission:
         """Store a run under the rules of its intake and tell who is concerned; raises as `RunIntake.admit`."""
+        # Before the commit, since its end may be heard of before its beginning is answered.
+        self._new[run.id] = None
+        if len(self._new) > _MOST_NEW:
+            del self._new[next(iter(self._new))]
         admission = await self.store.intake.admit(run, intake, key=key)
         self.tell(admission)
         return admission
@@ -142,11 +150,14 @@ class RunQueue:
         moved = asyncio.Event()
         self._waiters.setdefault(run_id, set()).add(moved)
         self._begin_polling()
+        new = run_id in self._new
+        self._new.pop(run_id, None)
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+                if new:
+                    await _next(moved)
                 while not (view := await self.store.get(run_id)).ended and view.status is not RunStatus.WAITING:
-                    await moved.wait()
-                    moved.clear()
+                    await _next(moved)
                 return view
         except TimeoutError:
             return await self.store.get(run_id)
@@ -182,9 +193,16 @@ class RunQueue:
 
     def _heard(self, topic: str, ids: list[UUID]) -> None:
         if topic == SETTLED:
+            for run_id in ids or list(self._new):
+                self._new.pop(run_id, None)
             self._wake(ids or self._waiters)
 
     def _wake(self, run_ids: Iterable[UUID]) -> None:
         for run_id in run_ids:
             for moved in self._waiters.get(run_id, ()):
                 moved.set()
+
+
+async def _next(moved: asyncio.Event) -> None:
+    await moved.wait()
+    moved.clear()
