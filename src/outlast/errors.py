@@ -18,6 +18,16 @@
     │   └── RunEnded            there is nothing left to cancel
     ├── LeaseLost               another worker owns the run now; stop and discard
     ├── DatabaseUnavailable     PostgreSQL does not answer; nothing was lost, try again
+    ├── CallFailed              a model could not be asked, or did not answer; `kind` says why
+    │   ├── ProviderUnavailable   no model of the call answers at the moment
+    │   ├── ProviderRefused       the request itself is refused; another try would be, too
+    │   ├── ProviderUnauthorized  the API key is not accepted; an operator has to look
+    │   └── BadAnswer             the answer ended early or cannot be read, twice
+    ├── CapReached              the run would go beyond what one run may use
+    ├── BlockingCall            a sync call of a model or an effect on the event loop itself
+    ├── NotApplied              an effect says of itself that it was certainly not applied
+    ├── EffectUnknown           nobody knows whether an effect was applied, and nobody may be asked here
+    ├── EffectMismatch          a step that is executed again asks for another effect in the place of the first
     ├── EmbeddingFailed         the project's embedding raised; nothing was stored or searched
     └── StateError              a value of the graph's state
         ├── StateNotSerializable  cannot be stored
@@ -210,6 +220,121 @@ class DatabaseUnavailable(OutlastError):
 
     code = "database_unavailable"
     retryable = True
+
+
+class CallFailed(OutlastError):
+    """A model could not be asked, or did not answer; what the provider said is the cause."""
+
+    code = "call_failed"
+
+    def __init__(self, message: str, *, model: str, kind: str) -> None:
+        super().__init__(message)
+        self.model = model
+        self.kind = kind
+
+
+class ProviderUnavailable(CallFailed):
+    """No model of the call answers at the moment: outage, limit or timeout.
+
+    `retry_after`: sooner, in seconds, another try makes no sense; None: nobody knows.
+    """
+
+    code = "provider_unavailable"
+    retryable = True
+
+    def __init__(self, message: str, *, model: str, kind: str, retry_after: float | None = None) -> None:
+        super().__init__(message, model=model, kind=kind)
+        self.retry_after = retry_after
+
+
+class ProviderRefused(CallFailed):
+    """The provider refuses this request (400, content policy); another try or another model would not help."""
+
+    code = "provider_refused"
+
+
+class ProviderUnauthorized(CallFailed):
+    """The provider does not accept the API key (401, 403)."""
+
+    code = "provider_unauthorized"
+
+
+class BadAnswer(CallFailed):
+    """The answer ended early or cannot be read, and so did the next one."""
+
+    code = "bad_answer"
+
+
+class CapReached(OutlastError):
+    """The run would go beyond what one run may use; `cap` says which one: turns, tokens, cost_usd or seconds."""
+
+    code = "cap_reached"
+
+    def __init__(self, *, cap: str, used: float, limit: float, setting: str | None = None) -> None:
+        super().__init__(
+            f"the run has used {_figure(used)} {cap} of {_figure(limit)}; raise {setting or f'calls.caps.{cap}'} if it "
+            "is meant to go on that long, then replay the run"
+        )
+        self.cap = cap
+        self.used = used
+        self.limit = limit
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.6f}".rstrip("0").rstrip(".")
+
+
+class BlockingCall(OutlastError):
+    """A sync call on the event loop itself, which would stand still with every run of the process."""
+
+    code = "blocking_call"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was called synchronously inside an async node, which would block every run of this process; "
+            "await the async form (`ainvoke`), or make the node a plain `def`"
+        )
+
+
+class NotApplied(OutlastError):
+    """The effect was certainly not applied: raise it in an effect's function, or return it from a lookup.
+
+    The run's attempt ends with it as with any other error; `retryable` says whether another attempt may help.
+    """
+
+    code = "not_applied"
+
+    def __init__(self, message: str = "the effect was not applied", *, retryable: bool = False) -> None:
+        super().__init__(message)
+        # Of this one, not of the class.
+        self.__dict__["retryable"] = retryable
+
+
+class EffectUnknown(OutlastError):
+    """Nobody knows whether an effect was applied, and there is nobody to ask."""
+
+    code = "effect_unknown"
+
+    def __init__(self, *, name: str, key: str) -> None:
+        super().__init__(
+            f"effect {name!r} ({key}) was begun and its outcome is unknown; look at the receiver, then say what "
+            "happened, or declare on_unknown='retry' or a lookup if the receiver honours the key"
+        )
+        self.key = key
+
+
+class EffectMismatch(OutlastError):
+    """A step that is executed again asks for another effect in the place of one that was begun already."""
+
+    code = "effect_mismatch"
+
+    def __init__(self, *, name: str, key: str) -> None:
+        super().__init__(
+            f"effect {name!r} ({key}) was begun with other arguments before this step was executed again; it was not "
+            "called. What its arguments are made of has to be the same each time: use outlast.journal for clock, ids "
+            "and reads, or give the effect a key of your own"
+        )
+        self.key = key
 
 
 class EmbeddingFailed(OutlastError):

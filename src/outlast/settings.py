@@ -16,11 +16,17 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from outlast import setting_names
 from outlast.errors import ConfigurationError
 
 
 class _Branch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seconds_of_text(cls, given: object) -> object:
+        return setting_names.seconds_of_text(cls, given)
 
 
 class DatabaseSettings(_Branch):
@@ -28,7 +34,9 @@ class DatabaseSettings(_Branch):
 
     url: str = Field(default="", description="PostgreSQL URL or DSN; empty: a private server in `.outlast/`")
     # Lower case letters only: it goes into search_path, and a quoted name would surprise every other tool.
-    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "outlast"
+    schema_name: Annotated[
+        str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="the schema that holds everything of ours")
+    ] = "outlast"
     pool_size: Annotated[int, Field(ge=1, le=200, description="connections per process for short statements")] = 8
     pool_timeout_seconds: Annotated[float, Field(gt=0, description="wait for a connection before 503")] = 5.0
     statement_timeout_ms: Annotated[int, Field(ge=0, description="longest statement the server may run")] = 15_000
@@ -45,6 +53,9 @@ class WorkerSettings(_Branch):
     poll: timedelta = Field(default=timedelta(seconds=1), description="look at the queue at least this often")
     hang: timedelta = Field(default=timedelta(minutes=5), description="event loop silent this long: exit")
     run_timeout: timedelta | None = Field(default=None, description="default limit for one attempt of a run")
+    recursion_limit: Annotated[
+        int, Field(ge=1, description="steps of one attempt, unless the run or the graph itself sets a limit")
+    ] = 25
     isolate_memory_mb: Annotated[int, Field(ge=128, description="address space of a suspect run")] = 4096
 
     @model_validator(mode="after")
@@ -75,8 +86,8 @@ class RecoverySettings(_Branch):
 class ServerSettings(_Branch):
     """The HTTP API."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8123
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8123
     max_body_bytes: Annotated[int, Field(ge=1024, description="larger requests get 413")] = 8 * 1024 * 1024
     max_depth: Annotated[int, Field(ge=4, description="deeper JSON gets 422")] = 64
     thread_values_bytes: Annotated[int, Field(ge=0, description="larger states are kept as checkpoints only")] = 2**20
@@ -113,7 +124,131 @@ class RetentionSettings(_Branch):
     temporary: timedelta = Field(default=timedelta(minutes=5), description="threads of stateless runs, after the end")
     outputs: timedelta = Field(default=timedelta(hours=1), description="a run's own values, once its thread has them")
     events: timedelta = Field(default=timedelta(minutes=2), description="what a run streamed, after its end")
+    journal: timedelta = Field(
+        default=timedelta(days=30), description="answers of calls, of runs that have ended without success"
+    )
     resumable_events: timedelta = Field(default=timedelta(hours=1), description="the same, if stream_resumable")
+    effects: timedelta = Field(default=timedelta(days=30), description="effects of runs that cannot be executed again")
+    usage: timedelta = Field(default=timedelta(days=90), description="usage of single calls; then it is kept by day")
+
+
+class RateSettings(_Branch):
+    """What a provider, or one model of it, allows; None: no limit of ours."""
+
+    requests_per_minute: Annotated[int | None, Field(ge=1, description="requests, of all processes together")] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1, description="tokens, of all processes together")] = None
+    burst: timedelta = Field(
+        default=timedelta(seconds=1), ge=timedelta(0), le=timedelta(minutes=1),
+        description="so much of the rate may pass at once",
+    )  # fmt: skip
+
+
+class BreakerSettings(_Branch):
+    """When a model is left alone because it fails, for all processes together."""
+
+    failures: Annotated[int, Field(ge=1, description="failures in the window that open it, at least")] = 5
+    ratio: Annotated[float, Field(gt=0, le=1, description="share of the window's calls that failed")] = 0.5
+    window: timedelta = Field(default=timedelta(seconds=10), description="what is looked back on")
+    open: timedelta = Field(default=timedelta(seconds=2), description="until the first probe; doubles with each one")
+    longest: timedelta = Field(default=timedelta(seconds=30), description="longest time between probes")
+
+
+class CallRetrySettings(_Branch):
+    """Tries of one call at one model, by kind of error; each figure counts the first try."""
+
+    timeout: Annotated[int, Field(ge=1, le=10, description="tries when no answer comes in time")] = 3
+    rate_limit: Annotated[int, Field(ge=1, le=50, description="tries when the provider says 429")] = 8
+    network: Annotated[int, Field(ge=1, le=10, description="tries after a lost connection, 502, 503 or 504")] = 3
+    bad_answer: Annotated[int, Field(ge=1, le=10, description="tries when the answer breaks off or is broken")] = 2
+    base: timedelta = Field(default=timedelta(milliseconds=500), description="backoff ceiling after the first error")
+    cap: timedelta = Field(default=timedelta(seconds=20), description="largest backoff")
+    budget: Annotated[float, Field(ge=0, le=1, description="retries per call, per provider and minute")] = 0.1
+    allowance: Annotated[int, Field(ge=0, description="retries per minute that are always allowed")] = 10
+
+
+class CacheSettings(_Branch):
+    """Answers of temperature-0 calls, kept for equal questions of the same tenant."""
+
+    enabled: bool = Field(default=False, description="keep them, unless a model says cache=False")
+    ttl: timedelta = Field(default=timedelta(hours=24), description="how long an answer is kept")
+    redis_url: str = Field(default="", description="redis:// or valkey://; empty: in PostgreSQL")
+    max_bytes: Annotated[int, Field(ge=1024, description="larger answers are not kept")] = 1024 * 1024
+
+
+class CapSettings(_Branch):
+    """Where a run is stopped because it runs away; None: nowhere."""
+
+    turns: Annotated[int | None, Field(ge=1, description="model calls of one run")] = 200
+    tokens: Annotated[int | None, Field(ge=1, description="input and output, what is read again included")] = None
+    cost_usd: Annotated[float | None, Field(gt=0, description="US dollars; unpriced calls are not in it")] = None
+    seconds: Annotated[
+        float | None, Field(gt=0, description="since the first claim, or since a person answered or replayed the run")
+    ] = None
+
+
+class AgentCallSettings(_Branch):
+    """What is different for the calls of one agent; what is not given is as in `calls`."""
+
+    caps: CapSettings = CapSettings()
+
+
+class PriceSettings(_Branch):
+    """A price of the project's own, US dollars per million tokens; it wins over the price list."""
+
+    input: Annotated[float, Field(ge=0, description="of the question")]
+    output: Annotated[float, Field(ge=0, description="of the answer")]
+    cache_read: Annotated[float | None, Field(ge=0, description="read from the provider's cache; none: as input")] = (
+        None
+    )
+    cache_write: Annotated[float | None, Field(ge=0, description="taken into that cache; none: as input")] = None
+
+
+class ToolSettings(_Branch):
+    """How tools are called by `outlast.middleware()`."""
+
+    timeout: timedelta = Field(default=timedelta(seconds=60), description="for one call of a tool")
+    max_result_bytes: Annotated[int, Field(ge=256, description="longer results are cut, and say so")] = 100_000
+    read_tries: Annotated[int, Field(ge=1, le=10, description="tries of tools that only read")] = 3
+
+
+class EffectSettings(_Branch):
+    """Writes to the outside by `outlast.effect`."""
+
+    timeout: timedelta = Field(default=timedelta(seconds=60), description="one call, unless the effect says otherwise")
+    # Less than a worker that has to stop gives its runs.
+    grace: timedelta = Field(default=timedelta(seconds=2), description="for a call in flight when its run is stopped")
+    tries: Annotated[int, Field(ge=1, le=20, description="calls with one key in a step, on_unknown='retry'")] = 3
+    base: timedelta = Field(default=timedelta(milliseconds=500), description="backoff ceiling after the first try")
+    cap: timedelta = Field(default=timedelta(seconds=20), description="largest backoff")
+
+
+class CallSettings(_Branch):
+    """Calls of models, tools and effects."""
+
+    timeout: timedelta = Field(default=timedelta(minutes=10), description="a call with all its tries and waits")
+    try_timeout: timedelta = Field(default=timedelta(minutes=2), description="one try, or the pause in a stream")
+    shortest_try: timedelta = Field(default=timedelta(seconds=1), description="with less left, no try is begun")
+    wait: timedelta = Field(default=timedelta(minutes=2), description="longest wait for an open breaker or a limit")
+    fallback_price_ratio: Annotated[
+        float | None, Field(gt=0, description="fallbacks that cost more, times the preferred model, are skipped")
+    ] = None
+    mend_history: bool = Field(default=True, description="pair tool calls and results before each model call")
+    trim: bool | Annotated[int, Field(ge=256)] = Field(
+        default=False, description="leave out the oldest messages: true = to the models' window, or a count of tokens"
+    )
+    retry: CallRetrySettings = CallRetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
+    #: By provider (`openai`) or model (`openai:gpt-4o`); both apply.
+    limits: dict[str, RateSettings] = Field(default_factory=dict[str, RateSettings])
+    cache: CacheSettings = CacheSettings()
+    caps: CapSettings = CapSettings()
+    agents: dict[str, AgentCallSettings] = Field(
+        default_factory=dict[str, AgentCallSettings], description="by name of the agent: what differs for its calls"
+    )
+    #: By model (`openai:my-model`).
+    prices: dict[str, PriceSettings] = Field(default_factory=dict[str, PriceSettings])
+    tools: ToolSettings = ToolSettings()
+    effects: EffectSettings = EffectSettings()
 
 
 class Settings(BaseSettings):
@@ -135,6 +270,7 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     webhooks: WebhookSettings = WebhookSettings()
     retention: RetentionSettings = RetentionSettings()
+    calls: CallSettings = CallSettings()
     fault: str = Field(default="", description="fault injection for tests, see outlast.telemetry")
 
 
@@ -159,12 +295,14 @@ def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, An
             weaker = (InitSettingsSource(settings_cls, init_kwargs=source) for source in below)
             return init_settings, env_settings, *weaker
 
+    unknown = setting_names.unknown_variables(Settings, os.environ) + setting_names.unknown_tables(Settings, below[1])
+    if unknown:
+        raise ConfigurationError(f"settings: {'; '.join(unknown)}")
     try:
         return Loaded(**dict(arguments or {}))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        msg = f"settings: {problems}"
-        raise ConfigurationError(msg) from error
+        problems = "; ".join(setting_names.explained(Settings, item) for item in error.errors())
+        raise ConfigurationError(f"settings: {problems}") from error
 
 
 def environment() -> Mapping[str, str]:

@@ -42,6 +42,8 @@ class Failed:
     code: str
     message: str
     retryable: bool
+    #: Sooner, another attempt would fail the same way; the backoff comes on top.
+    wait: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,12 @@ def settle(
             return Settlement(status=RunStatus.CANCELLED, last_pos=last_pos, thread=thread)
         case Drained():
             return Settlement(status=RunStatus.QUEUED, last_pos=last_pos, thread=thread)
-        case Failed(code=code, message=message, retryable=retryable):
+        case Failed(code=code, message=message, retryable=retryable, wait=wait):
             again = retryable and errors + 1 < max_attempts
             return Settlement(
                 status=RunStatus.QUEUED if again else RunStatus.FAILED,
                 errors=1,
-                delay=backoff if again else timedelta(0),
+                delay=wait + backoff if again else timedelta(0),
                 error_code=code,
                 error_message=message,
                 last_pos=last_pos,

@@ -118,6 +118,10 @@ class ClaimedRun:
     thread_last_pos: int = 0
     #: Somebody follows the thread from another process.
     watched: bool = False
+    #: The run that began what this one goes on with: the run itself, or the one whose question it answers.
+    lineage: UUID
+    #: How long it was going on when it was claimed: since its first claim, or since a person answered or replayed it.
+    seconds_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
