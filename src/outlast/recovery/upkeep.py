@@ -55,6 +55,10 @@ class Upkeep:
             _Job("events", every, self.events),
             _Job("outputs", every, self.outputs),
             _Job("deliveries", every, self.deliveries),
+            _Job("answers", every, self.answers),
+            _Job("effects", every, self.effects),
+            _Job("usage", every, self.usage),
+            _Job("cache", every, self.cache),
         )
 
     async def run(self) -> None:
@@ -100,6 +104,26 @@ class Upkeep:
         """Delete reports that are over."""
         before = await self._store.now() - DELIVERIES_KEPT
         return await _batches(lambda: self._store.forget_deliveries(before=before, limit=_BATCH))
+
+    async def usage(self) -> int:
+        """Fold the usage of old model calls into days."""
+        before = await self._store.now() - self._settings.usage
+        return await _batches(lambda: self._store.fold_usage(before=before, limit=_BATCH))
+
+    async def effects(self) -> int:
+        """Delete effects that no run will ask for any more."""
+        age = self._settings.effects
+        return await _batches(lambda: self._store.forget_effects(age=age, limit=_BATCH))
+
+    async def answers(self) -> int:
+        """Delete answers of calls that no run will ask for any more; those of runs that succeeded go with outputs."""
+        age = self._settings.journal
+        return await _batches(lambda: self._store.forget_answers(age=age, limit=_BATCH))
+
+    async def cache(self) -> int:
+        """Delete what the cache of model calls holds too long, and rate limits of keys that are gone."""
+        limits = await _batches(lambda: self._store.forget_rate_limits(limit=_BATCH))
+        return limits + await _batches(lambda: self._store.forget_cached_answers(limit=_BATCH))
 
     async def _do(self, job: _Job) -> None:
         try:

@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 import outlast
+from outlast.calls.call import Usage
 from outlast.settings import DatabaseSettings
+from outlast.storage.postgres.call_log import Caller, CallRow, parameters_of
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Fence, Segment, WritesRow
 from outlast.storage.postgres.lone_step import OIDS, LoneStep
 from outlast.storage.postgres.queries import Queries, numbered, statements
@@ -18,13 +20,16 @@ SOURCE = Path(outlast.__file__).parent
 CONCEPTS = sorted(path.stem for path in (SOURCE / "storage/postgres/sql").glob("*.sql"))
 TYPES = {
     1000: "bool[]", 1001: "bytea[]", 1007: "int[]", 1009: "text[]", 1016: "bigint[]", 2951: "uuid[]",
-    17: "bytea", 21: "smallint", 23: "int", 25: "text", 2950: "uuid",
+    1005: "smallint[]", 1021: "real[]", 17: "bytea", 21: "smallint", 23: "int", 25: "text", 2950: "uuid",
 }  # fmt: skip
 STATEMENTS = [(concept, name) for concept in CONCEPTS for name in statements(concept)]
 # Tables of LangGraph's own saver; tests/agents/importing executes these on a database of that saver.
 ELSEWHERE = "langgraph_source"
 BATCH = ("checkpoints", "commit_batch")
 STEP = ("checkpoints", "commit_step")
+CALLS = ("calls", "commit_calls")
+
+USAGE = Usage(provider="openai", model="m", input_tokens=1, output_tokens=1, cost_micros=None)
 
 
 def code() -> str:
@@ -44,7 +49,7 @@ def test_every_statement_is_used() -> None:
 
 @pytest.mark.parametrize(
     ("concept", "name"),
-    [statement for statement in STATEMENTS if statement not in {BATCH, STEP} and statement[0] != ELSEWHERE],
+    [statement for statement in STATEMENTS if statement not in {BATCH, STEP, CALLS} and statement[0] != ELSEWHERE],
 )
 async def test_every_statement_fits_the_schema(database_of_module: DatabaseSettings, concept: str, name: str) -> None:
     numbers: dict[str, int] = {}
@@ -119,6 +124,24 @@ async def test_every_variant_of_the_step_fits_the_schema_and_its_parameters(
     assert set(statement.names) <= step.parameters.keys()
     types = [TYPES[OIDS[name]] for name in statement.names]
     await prepare(database_of_module, statement.text.decode(), types)
+
+
+@pytest.mark.parametrize("spent", [False, True])
+async def test_every_variant_of_the_call_log_fits_the_schema_and_its_parameters(
+    database_of_module: DatabaseSettings, spent: bool
+) -> None:
+    flags = ("spent",) if spent else ()
+    rows = [
+        CallRow(
+            bytes(16), Caller(uuid4(), 1, 0, uuid4(), bytes(16), "default", None, "a"), None, [USAGE] if spent else []
+        )
+    ]
+    statement, parameters = numbered(*CALLS, *flags), parameters_of(rows)
+
+    assert set(statement.names) == parameters.keys()
+    await prepare(
+        database_of_module, statement.text.decode(), [TYPES[array.oid] for array in statement.arguments(parameters)]
+    )
 
 
 def test_what_statements_have_in_common_is_put_into_each_of_them() -> None:

@@ -103,6 +103,27 @@ class IntArray(Array):
         return cls([None if value is None else pack(value) for value in values])
 
 
+class SmallintArray(IntArray):
+    """smallint[]."""
+
+    element_oid = 21
+    oid = 1005
+    _pack: ClassVar[struct.Struct] = struct.Struct("!h")
+
+
+class RealArray(Array):
+    """real[]."""
+
+    element_oid = 700
+    oid = 1021
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "RealArray":
+        """Build from floats."""
+        pack = struct.Struct("!f").pack
+        return cls([pack(value) for value in values])
+
+
 class BigintArray(IntArray):
     """bigint[]."""
 

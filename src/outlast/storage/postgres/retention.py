@@ -14,6 +14,10 @@ from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.threads import ThreadStore
 
 _SQL = Queries("retention")
+_CALLS_SQL = Queries("calls")
+_USAGE_SQL = Queries("usage")
+_CACHE_SQL = Queries("call_cache")
+_LIMITS_SQL = Queries("rate_limits")
 # The class of our advisory locks; the second number is the task.
 _LOCK_CLASS: Final = 0x6F75746D
 _FIRST: Final = UUID(int=0)
@@ -31,6 +35,11 @@ class Task(IntEnum):
     EVENTS = 2
     OUTPUTS = 3
     DELIVERIES = 4
+    JOURNAL = 5
+    USAGE = 14
+    CACHE = 6
+    LIMITS = 7
+    EFFECTS = 11
 
 
 class RetentionStore:
@@ -82,18 +91,46 @@ class RetentionStore:
         return await self._alone(Task.EVENTS, _SQL.forget_events_of_ended, {"after": after, "until": until})
 
     async def forget_outputs(self, cursor: Cursor | None, *, until: datetime, limit: int) -> Cursor | None:
-        """Forget the outputs of the next runs that ended before `until`; return where to go on, None at the end."""
+        """Forget the outputs of the next runs that ended before `until`, and the answers that those had that succeeded.
+
+        Returns where to go on, None at the end.
+        """
         after, after_id = cursor or (datetime.min.replace(tzinfo=until.tzinfo), _FIRST)
         async with self._pool.transaction() as connection:
             parameters = {"after": after, "after_id": after_id, "until": until, "limit": limit}
             rows = await (await connection.execute(_SQL.ended_between, parameters)).fetchall()
             if rows and await _is_alone(connection, Task.OUTPUTS):
-                await connection.execute(_SQL.forget_outputs, {"ids": [run_id for run_id, _ in rows]})
+                ended = {"ids": [run_id for run_id, _ in rows]}
+                await connection.execute(_SQL.forget_outputs, ended)
+                await connection.execute(_CALLS_SQL.forget_of_runs, ended)
         return (rows[-1][1], rows[-1][0]) if rows else None
 
     async def forget_deliveries(self, *, before: datetime, limit: int) -> int:
         """Delete reports that were delivered or given up."""
         return await self._alone(Task.DELIVERIES, _SQL.forget_deliveries, {"before": before, "limit": limit})
+
+    async def fold_usage(self, *, before: datetime, limit: int) -> int:
+        """Add the usage of the oldest model calls to its days, and delete it.
+
+        One statement: whatever happens, each call is found once, by itself or in its day.
+        """
+        return await self._alone(Task.USAGE, _USAGE_SQL.fold, {"before": before, "limit": limit})
+
+    async def forget_effects(self, *, age: timedelta, limit: int) -> int:
+        """Delete effects that ended long ago, of threads on which nothing of theirs can be executed again."""
+        return await self._alone(Task.EFFECTS, _SQL.forget_effects, {"age": age.total_seconds(), "limit": limit})
+
+    async def forget_answers(self, *, age: timedelta, limit: int) -> int:
+        """Delete what the journal holds of runs that ended long ago and did not succeed."""
+        return await self._alone(Task.JOURNAL, _CALLS_SQL.forget_old, {"age": age.total_seconds(), "limit": limit})
+
+    async def forget_cached_answers(self, *, limit: int) -> int:
+        """Delete answers in the cache of model calls that have expired."""
+        return await self._alone(Task.CACHE, _CACHE_SQL.forget, {"limit": limit})
+
+    async def forget_rate_limits(self, *, limit: int) -> int:
+        """Delete rate limits of keys that nobody uses any more."""
+        return await self._alone(Task.LIMITS, _LIMITS_SQL.forget, {"limit": limit})
 
     async def _alone(self, task: Task, statement: bytes, parameters: dict[str, Any]) -> int:
         async with self._pool.transaction() as connection:

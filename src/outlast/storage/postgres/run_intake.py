@@ -115,6 +115,7 @@ class RunIntake:
         if status is RunStatus.QUEUED and _goes_on(run):
             # Behind another run, where it will go on from is not known yet.
             await writes_before.keep_in(connection, thread, run.id)
+            await connection.execute(_SQL.inherit, _inheriting(run, thread))
         return Admission(run_id=run.id, status=status, cancelled=tuple(cancelled), ended=tuple(ended))
 
     async def _put_behind(self, run: NewRun, intake: Intake) -> Admission:
@@ -239,6 +240,12 @@ async def _remember(connection: Tx, run_id: UUID, key: Key) -> UUID | None:
 
 def _thread_parameters(run: NewRun, thread: bytes) -> dict[str, Any]:
     return {"thread_key": UUID(bytes=thread), "thread_id": run.thread_id}
+
+
+def _inheriting(run: NewRun, thread: bytes) -> dict[str, Any]:
+    asked = run.options.checkpoint or cast("Mapping[str, Any]", run.config.get("configurable") or {})
+    root = cast("Mapping[str, Any]", asked.get("checkpoint_map") or {}).get("") or asked.get("checkpoint_id")
+    return {"id": run.id, "thread_key": UUID(bytes=thread), "named": None if root is None else str(root)}
 
 
 def _access_parameters(intake: Intake, thread: bytes) -> dict[str, Any]:

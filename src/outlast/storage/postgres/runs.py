@@ -231,5 +231,5 @@ def _claimed(row: tuple[Any, ...]) -> ClaimedRun:
         answer=None if answer is None else orjson.loads(answer), answered=answer is not None, waiting_at=row[13],
         has_state=row[14], asked=tuple(question["id"] for question in row[15] or () if question.get("id")),
         claimed_at=row[16], options=RunOptions.of_json(row[17]), assistant_id=row[18], temporary=row[19],
-        thread_last_pos=row[20], watched=row[21],
+        thread_last_pos=row[20], watched=row[21], lineage=row[22], seconds_before=max(0.0, row[23]),
     )  # fmt: skip

@@ -85,3 +85,19 @@ SELECT pg_try_advisory_xact_lock(%(class_id)s, %(task)s);
 
 -- name: now
 SELECT clock_timestamp();
+
+-- name: forget_effects
+-- Of threads on which nothing can be executed again: no run that has still to run, waits for an answer, or may be replayed.
+-- An outcome that nobody knows stays, and so does an effect with a key of the project's own: it is for all runs to come.
+WITH old AS (
+    SELECT e.key, e.lineage, e.task FROM effects e
+    WHERE e.business_key IS NULL AND e.ended_at < now() - make_interval(secs => %(age)s)
+      AND NOT EXISTS (
+          SELECT FROM runs r WHERE r.thread_key = e.thread_key AND r.status NOT IN ('succeeded', 'cancelled'))
+    ORDER BY e.ended_at
+    LIMIT %(limit)s
+    FOR UPDATE OF e SKIP LOCKED
+), answered AS (
+    DELETE FROM effect_questions q USING old o WHERE q.lineage = o.lineage AND q.task = o.task AND q.key = o.key
+)
+DELETE FROM effects e USING old o WHERE e.key = o.key;

@@ -185,12 +185,28 @@ SELECT FROM runs
 WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running' AND cancel_action = 'rollback'
 FOR UPDATE;
 
+-- part: forgetting_answers
+-- What its calls were answered, also where it went on for another run.
+forgotten AS (
+    DELETE FROM call_journal j
+    USING (SELECT g.id, coalesce(d.lineage, g.id) AS lineage FROM gone g LEFT JOIN run_details d ON d.run_id = g.id) AS l
+    WHERE j.lineage = l.lineage AND (j.run_id = l.id OR j.lineage = l.id)
+)
+
 -- name: delete
 -- Details, idempotency keys, reports and feedback go with it.
-DELETE FROM runs WHERE id = %(id)s RETURNING thread_key;
+WITH gone AS (
+    DELETE FROM runs WHERE id = %(id)s RETURNING id, thread_key
+),
+--include forgetting_answers
+SELECT thread_key FROM gone;
 
 -- name: delete_idle
-DELETE FROM runs WHERE id = %(id)s AND status <> 'running' RETURNING thread_key;
+WITH gone AS (
+    DELETE FROM runs WHERE id = %(id)s AND status <> 'running' RETURNING id, thread_key
+),
+--include forgetting_answers
+SELECT thread_key FROM gone;
 
 -- name: delete_events
 DELETE FROM run_events WHERE thread_key = %(thread_key)s AND run_id = %(id)s;

@@ -56,6 +56,19 @@ WITH run AS (
 )
 SELECT status FROM run;
 
+-- name: inherit
+-- A run that goes on from where its thread stands executes the tasks that are open there once more, and has to find what
+-- they did: it belongs to the line of the run that wrote this checkpoint. One that names an older checkpoint is meant to do
+-- everything anew. Who writes checkpoints on its own may have any text for a run.
+UPDATE run_details d SET lineage = coalesce(w.lineage, w.run_id)
+FROM checkpoint_heads h
+JOIN checkpoints c ON c.thread_key = h.thread_key AND c.ns = h.ns AND c.checkpoint_id = h.checkpoint_id
+JOIN run_details w ON w.run_id = CASE
+    WHEN c.run_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN c.run_id::uuid
+END
+WHERE d.run_id = %(id)s AND h.thread_key = %(thread_key)s AND h.ns = ''
+  AND (%(named)s::text IS NULL OR h.checkpoint_id::text = %(named)s);
+
 -- name: describe_thread
 -- What a thread has of its metadata wins. From the second run on nothing is written.
 INSERT INTO thread_details AS d (thread_key, metadata, temporary, ttl_minutes, ttl_strategy, expires_at)

@@ -33,7 +33,10 @@ SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.m
        c.claimed_at, d.options, d.assistant_id, d.temporary, coalesce(td.last_pos, 0) AS thread_last_pos,
        EXISTS (
            SELECT FROM thread_watches w WHERE w.thread_key = c.thread_key AND w.until > clock_timestamp()
-       ) AS watched
+       ) AS watched,
+       coalesce(d.lineage, c.id) AS lineage,
+       -- How long its time has been going on.
+       extract(epoch FROM c.claimed_at - greatest(d.resumed_at, c.started_at))::float8 AS seconds
 FROM claimed c
 JOIN run_details d ON d.run_id = c.id
 JOIN threads t ON t.key = c.thread_key
@@ -49,7 +52,9 @@ SELECT r.id, r.epoch, t.thread_id, r.thread_key, r.agent, d.input, d.config, d.m
        r.claimed_at, d.options, d.assistant_id, d.temporary, coalesce(td.last_pos, 0) AS thread_last_pos,
        EXISTS (
            SELECT FROM thread_watches w WHERE w.thread_key = r.thread_key AND w.until > clock_timestamp()
-       ) AS watched
+       ) AS watched,
+       coalesce(d.lineage, r.id) AS lineage,
+       extract(epoch FROM r.claimed_at - greatest(d.resumed_at, r.started_at))::float8 AS seconds
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -108,21 +113,32 @@ WITH answered AS (
     WHERE id = %(id)s AND status = 'waiting'
     RETURNING id
 )
-UPDATE run_details d SET answer = %(answer)s
+UPDATE run_details d SET answer = %(answer)s, resumed_at = clock_timestamp()
 FROM answered WHERE d.run_id = answered.id
 RETURNING d.run_id;
 
 -- name: replay
--- A person gives a failed run another set of attempts; its id and its progress stay.
-UPDATE runs r
-SET status = CASE WHEN EXISTS (
-        SELECT FROM runs f
-        WHERE f.thread_key = r.thread_key AND f.status IN ('queued', 'running', 'waiting')
-    ) THEN 'blocked' ELSE 'queued' END,
-    errors = 0, crashes = 0, available_at = clock_timestamp(), ended_at = NULL, cancel_requested_at = NULL,
-    cancel_action = NULL
-WHERE r.id = %(id)s AND r.status = 'failed'
-RETURNING r.status;
+-- A person gives a failed run another set of attempts; its id and its progress stay. Effects that were certainly not
+-- applied may be called again, since the failure may have come from them, and who could not tell what became of one is
+-- asked again.
+WITH replayed AS (
+    UPDATE runs r
+    SET status = CASE WHEN EXISTS (
+            SELECT FROM runs f
+            WHERE f.thread_key = r.thread_key AND f.status IN ('queued', 'running', 'waiting')
+        ) THEN 'blocked' ELSE 'queued' END,
+        errors = 0, crashes = 0, available_at = clock_timestamp(), ended_at = NULL, cancel_requested_at = NULL,
+        cancel_action = NULL
+    WHERE r.id = %(id)s AND r.status = 'failed'
+    RETURNING r.id, r.status
+), effects_again AS (
+    UPDATE effects e SET errors = -1
+    FROM replayed JOIN run_details l ON l.run_id = replayed.id
+    WHERE e.lineage = coalesce(l.lineage, l.run_id) AND e.state IN ('failed', 'unknown')
+)
+UPDATE run_details d SET resumed_at = clock_timestamp()
+FROM replayed WHERE d.run_id = replayed.id
+RETURNING replayed.status;
 
 -- name: get
 SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.crashes, r.max_attempts,

@@ -127,7 +127,23 @@ DELETE FROM thread_details WHERE thread_key = %(thread_key)s;
 
 -- name: delete_runs
 -- An owner that still works is refused everything from here on: there is no epoch left to match.
-DELETE FROM runs WHERE thread_key = %(thread_key)s RETURNING id, status;
+-- What their calls were answered goes with them.
+WITH gone AS (
+    DELETE FROM runs WHERE thread_key = %(thread_key)s RETURNING id, status
+), forgotten AS (
+    DELETE FROM call_journal j
+    USING gone g LEFT JOIN run_details d ON d.run_id = g.id
+    WHERE j.lineage = coalesce(d.lineage, g.id)
+), effects_gone AS (
+    DELETE FROM effects WHERE thread_key = %(thread_key)s AND business_key IS NULL
+), effects_kept AS (
+    -- Applied once in all runs is still that; what it was about is forgotten.
+    UPDATE effects SET arguments = '{}', answer = NULL, error = NULL
+    WHERE thread_key = %(thread_key)s AND business_key IS NOT NULL
+), questions_gone AS (
+    DELETE FROM effect_questions WHERE thread_key = %(thread_key)s
+)
+SELECT id, status FROM gone;
 
 -- name: delete_crons
 DELETE FROM crons WHERE thread_key = %(thread_key)s;
