@@ -11,16 +11,42 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from outlast.agents.checkpoints.saver import Checkpointer
+    from outlast.agents.middleware import middleware
     from outlast.agents.progress import progress
-    from outlast.errors import OutlastError
+    from outlast.calls.chat_models import chat_model, wrap
+    from outlast.calls.effect_outcomes import Applied
+    from outlast.calls.effects import effect
+    from outlast.calls.journal import journal
+    from outlast.calls.memory import JournalMismatch
+    from outlast.errors import NotApplied, OutlastError
 
-__all__ = ["Checkpointer", "OutlastError", "progress"]
+__all__ = [
+    "Applied",
+    "Checkpointer",
+    "JournalMismatch",
+    "NotApplied",
+    "OutlastError",
+    "chat_model",
+    "effect",
+    "journal",
+    "middleware",
+    "progress",
+    "wrap",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Applied": "outlast.calls.effect_outcomes",
     "Checkpointer": "outlast.agents.checkpoints.saver",
+    "JournalMismatch": "outlast.calls.memory",
+    "NotApplied": "outlast.errors",
     "OutlastError": "outlast.errors",
+    "effect": "outlast.calls.effects",
+    "chat_model": "outlast.calls.chat_models",
+    "journal": "outlast.calls.journal",
+    "middleware": "outlast.agents.middleware",
     "progress": "outlast.agents.progress",
+    "wrap": "outlast.calls.chat_models",
 }
 
 

@@ -14,6 +14,9 @@ from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.agents.registry import Project, Registry
 from outlast.agents.store.postgres_store import PostgresStore
+from outlast.calls.cache import AnswerCache
+from outlast.calls.cache_redis import RedisCache
+from outlast.calls.services import Calls
 from outlast.crons.scheduler import Scheduler
 from outlast.domain.webhook import WebhookPolicy
 from outlast.errors import DatabaseSetupError
@@ -21,17 +24,24 @@ from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.recovery.service import Recovery
 from outlast.recovery.upkeep import Sweeps, Upkeep
-from outlast.settings import DatabaseSettings, Settings, environment
+from outlast.settings import CacheSettings, DatabaseSettings, Settings, environment
 from outlast.storage.postgres import migrate
 from outlast.storage.postgres.assistants import AssistantStore
+from outlast.storage.postgres.breakers import BreakerStore
+from outlast.storage.postgres.call_cache import CallCacheStore
+from outlast.storage.postgres.call_log import CallLog
 from outlast.storage.postgres.crons import CronStore
+from outlast.storage.postgres.effects import EffectStore
 from outlast.storage.postgres.feedback import FeedbackStore
 from outlast.storage.postgres.items import ItemStore
 from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.rate_limits import RateLimitStore
 from outlast.storage.postgres.retention import RetentionStore
+from outlast.storage.postgres.retry_budgets import RetryBudgetStore
 from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.secrets import SharedSecrets
 from outlast.storage.postgres.threads import ThreadStore
+from outlast.storage.postgres.usage import UsageStore
 from outlast.storage.postgres.webhooks import WebhookStore
 from outlast.storage.postgres.workers import WorkerStore
 from outlast.streams.hub import EventHub
@@ -64,6 +74,8 @@ class Runtime:
     hub: EventHub
     secrets: SharedSecrets
     feedback: FeedbackStore
+    calls: Calls
+    usage: UsageStore
 
     @classmethod
     @asynccontextmanager
@@ -107,6 +119,8 @@ class Runtime:
                 hub=hub,
                 secrets=SharedSecrets(pool),
                 feedback=FeedbackStore(pool),
+                usage=UsageStore(pool),
+                calls=await stack.enter_async_context(_calls(settings, pool, codec)),
             )
 
     def gate(self) -> Gate:
@@ -129,6 +143,7 @@ class Runtime:
             self.saver,
             self.hub,
             store=self.store,
+            calls=self.calls,
             worker=self.settings.worker,
             retry=self.settings.retry,
             rng=SystemRandom(),
@@ -214,6 +229,42 @@ async def work(runtime: Runtime, worker: Worker) -> None:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await outbound.aclose()
+
+
+@asynccontextmanager
+async def _calls(settings: Settings, pool: Pool, codec: Codec) -> AsyncGenerator[Calls]:
+    """Open what the calls of this process share."""
+    log = CallLog(settings.database, pool)
+    # Processes that run no agents never write to it.
+    await log.open(connect=False)
+    try:
+        async with _cache(settings.calls.cache, pool, codec) as cache:
+            yield Calls(
+                settings=settings.calls,
+                codec=codec,
+                log=log,
+                effects=EffectStore(pool),
+                usage=UsageStore(pool),
+                rates=RateLimitStore(pool),
+                breaker_store=BreakerStore(pool),
+                budget_store=RetryBudgetStore(pool),
+                cache=cache,
+            )
+    finally:
+        await log.close()
+
+
+@asynccontextmanager
+async def _cache(settings: CacheSettings, pool: Pool, codec: Codec) -> AsyncGenerator[AnswerCache]:
+    """Open the cache of model calls, which is asked where the settings or a model say so."""
+    if not settings.redis_url:
+        yield AnswerCache(backend=CallCacheStore(pool), codec=codec, settings=settings)
+        return
+    redis = RedisCache.at(settings.redis_url)
+    try:
+        yield AnswerCache(backend=redis, codec=codec, settings=settings)
+    finally:
+        await redis.aclose()
 
 
 def _minutes(minutes: int | None) -> timedelta | None:

@@ -16,6 +16,7 @@ from langchain_core.messages import (
 )
 
 from outlast.agents.jsonable import encoded
+from outlast.calls import restarts
 
 _CHUNKS: Final[Mapping[str, type[BaseMessageChunk]]] = {
     kind.__name__: kind
@@ -35,7 +36,8 @@ class MessageAccumulator:
     def feed(self, data: bytes) -> list[tuple[str, bytes]]:
         """Return the events that a piece makes: its message's metadata once, then the message as it is now.
 
-        A piece of a message whose beginning was not fed makes a message of its own, from that piece on.
+        A piece of a message whose beginning was not fed makes a message of its own, from that piece on; so does a piece
+        with which a message begins anew.
         """
         message, metadata = cast("tuple[dict[str, Any], dict[str, Any]]", orjson.loads(data))
         message_id = str(message.get("id"))
@@ -43,6 +45,10 @@ class MessageAccumulator:
         if message_id not in self._described:
             self._described.add(message_id)
             events.append(("messages/metadata", orjson.dumps({message_id: {"metadata": metadata}})))
+        if restarts.is_restart(message):
+            # A try of the model failed in the middle; the next one begins from nothing.
+            self._begun.pop(message_id, None)
+            self._begun.pop(restarts.replaced(message) or message_id, None)
         kind = _CHUNKS.get(str(message.get("type")))
         if kind is None:
             self._begun.pop(message_id, None)

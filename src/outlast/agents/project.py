@@ -32,6 +32,14 @@ _EXAMPLE: Final = """\
     [agents]
     my_agent = "./agent.py:graph"
 """
+# What to write where something else than a table is.
+_TABLES: Final = {
+    "the file": '{"graphs": {"my_agent": "./agent.py:graph"}}',
+    "graphs": '"graphs": {"my_agent": "./agent.py:graph"}',
+    "agents": 'a line [agents] and below it my_agent = "./agent.py:graph"',
+    "env": '"env": {"NAME": "value"}, or "env": ".env" for a file',
+}
+_AGENT_TABLE: Final = '"./agent.py:graph"; a table has that in `graph` ("path" in langgraph.json), and a `description`'
 # Spaces and dots are allowed because published LangGraph projects use them ("Deep Researcher");
 # slashes, colons and quotes are not: the name is part of URLs and of `file.py:name` strings.
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-])?")
@@ -256,7 +264,10 @@ def _dependencies(file: Path, value: object) -> tuple[str, ...]:
 
 def _table(value: object, file: Path, what: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise AgentLoadError(f"{file}: {what} holds {type(value).__name__}, where a table of names is expected.")
+        raise AgentLoadError(
+            f"{file}: {what} holds {type(value).__name__}, where a table of names is expected. "
+            f"Write {_TABLES.get(what, _AGENT_TABLE)}."
+        )
     return cast("dict[str, object]", value)
 
 

@@ -13,6 +13,8 @@ from uuid import uuid4
 from langchain_core.language_models import _compat_bridge as bridge
 from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
 
+from outlast.calls import restarts
+
 # The rules are private to langchain-core, though LangGraph imports them too; a test compares what they make here with
 # what LangGraph's own stream of the same run says.
 _blocks_of: Any = bridge._iter_protocol_blocks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -100,7 +102,9 @@ class MessageEvents:
 
     def _of_chunk(self, ns: Namespace, chunk: AIMessageChunk, metadata: Mapping[str, Any]) -> Iterator[MessageEvent]:
         message_id = str(chunk.id)
-        if message_id not in self._open:
+        if restarts.is_restart(chunk):
+            yield from self._restarted(ns, chunk, metadata)
+        elif message_id not in self._open:
             if message_id in self._seen:
                 # A chunk behind the end of its message, by a model that says something more.
                 return
@@ -116,6 +120,15 @@ class MessageEvents:
             message.usage = dict(chunk.usage_metadata)
         if chunk.chunk_position == "last":
             yield from self._finished(message_id)
+
+    def _restarted(self, ns: Namespace, chunk: AIMessageChunk, metadata: Mapping[str, Any]) -> Iterator[MessageEvent]:
+        """Yield the second start of a message whose first try failed; clients drop what they have of it then."""
+        message_id, replaced = str(chunk.id), restarts.replaced(chunk)
+        if replaced != message_id and replaced in self._open:
+            yield from self._failed(replaced, "the model was asked again")
+        self._begun(message_id, ns, metadata)
+        again = {**self._metadata(metadata), "attempt": chunk.response_metadata[restarts.MARK].get("attempt")}
+        yield self._event(message_id, {"event": "message-start", "role": "ai", "metadata": again})
 
     def _of_block(self, message_id: str, message: _Open, key: Any, block: dict[str, Any]) -> Iterator[MessageEvent]:
         if key in message.blocks:

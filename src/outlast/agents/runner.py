@@ -9,13 +9,13 @@ from uuid import UUID
 import orjson
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
-from langgraph.errors import GraphDrained
+from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, Interrupt
 
-from outlast.agents import calling
+from outlast.agents import calling, step_limit
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.chunks import Part
 from outlast.agents.first_step import after_input
@@ -65,13 +65,16 @@ async def execute(
     recorder: Recorder,
     *,
     store: BaseStore | None = None,
+    recursion_limit: int = 25,
 ) -> Outcome:
     """Take the graph as far as it goes; what it says on the way goes to the recorder.
 
     Raises LeaseLost when the run has another owner, and whatever the graph raises.
     """
     graph = _equipped(agent, saver, store)
-    start = await _start(saver, run, calling.run_config(run, version=agent.version))
+    step_limit.default_to(recursion_limit)
+    config = calling.run_config(run, version=agent.version)
+    start = await _start(saver, run, config)
     if isinstance(start.given, Waiting):
         return start.given
     if start.head is not None and _resumes(start.given):
@@ -85,6 +88,8 @@ async def execute(
         await _listen(calling.parts(graph, start.given, start.config, run.id, recorder, **arguments), recorder, said)
     except GraphDrained:
         return Drained()
+    except GraphRecursionError as error:
+        return await step_limit.failure(error, graph, _thread(run))
     if said.interrupts or _has_breakpoints(graph, run):
         waiting = await _waiting(graph, saver, run, said)
         if waiting is not None:

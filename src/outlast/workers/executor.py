@@ -7,14 +7,19 @@ from random import Random
 from typing import TypeVar
 from uuid import UUID
 
+from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
 
-from outlast.agents import calling, progress, runner
+from outlast.agents import calling, places, progress, runner
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.failures import classify
 from outlast.agents.recording import Recorder
 from outlast.agents.registry import Registry
+from outlast.calls import scope
+from outlast.calls.deadline import Deadline
+from outlast.calls.services import Calls
+from outlast.calls.spending import Spent
 from outlast.domain.backoff import full_jitter
 from outlast.domain.outcome import Cancelled, Failed, Outcome, settle
 from outlast.domain.run import ClaimedRun
@@ -76,6 +81,7 @@ class Executor:
         hub: EventHub,
         *,
         store: BaseStore | None,
+        calls: Calls,
         worker: WorkerSettings,
         retry: RetrySettings,
         rng: Random,
@@ -86,6 +92,7 @@ class Executor:
         self._saver = saver
         self._hub = hub
         self._store = store
+        self._calls = calls
         self._worker = worker
         self._retry = retry
         self._rng = rng
@@ -148,14 +155,47 @@ class Executor:
         execution.saver = saver
         reporter = progress.Progress(self._progress_of(run))
         progress.current.set(reporter)
+        making = self._scope_of(run, saver)
+        scope.current.set(making)
         opened = self._registry.opened(
             run.agent, calling.run_config(run), access="threads.create_run", user=run.options.user,
             context=run.options.context,
         )  # fmt: skip
         async with opened as agent:
-            outcome = await runner.execute(agent, saver, run, execution.control, recorder, store=self._store)
+            try:
+                outcome = await runner.execute(
+                    agent, saver, run, execution.control, recorder, store=self._store,
+                    recursion_limit=self._worker.recursion_limit,
+                )  # fmt: skip
+            finally:
+                # However it ends, effects in flight say first what became of them.
+                await making.close()
         await reporter.flush()
         return _cancelled(execution) if execution.cancelled else outcome
+
+    def _scope_of(self, run: ClaimedRun, saver: Checkpointer) -> scope.Scope:
+        where = places.Places(saver.accepted, durable=run.options.durability != "exit")
+        user = calling.user_of(run)
+        timeout = self._timeout(run)
+        return scope.Scope(
+            calls=self._calls,
+            run_id=run.id,
+            epoch=run.epoch,
+            lineage=run.lineage,
+            thread_id=run.thread_id,
+            thread_key=run.thread_key,
+            agent=run.agent,
+            user_id=user.identity if user is not None else None,
+            errors=run.errors,
+            # Epoch 1 is the first claim ever.
+            fresh=run.epoch == 1 and run.lineage == run.id,
+            deadline=Deadline.after(timeout) if timeout is not None else None,
+            locate=where.locate,
+            settled=where.settled,
+            ask=places.ask,
+            bubbles=(GraphBubbleUp,),
+            spent=Spent(began_at=asyncio.get_running_loop().time() - run.seconds_before),
+        )
 
     def _progress_of(self, run: ClaimedRun) -> progress.Save:
         async def save(done: int, total: int) -> None:

@@ -150,9 +150,8 @@ class Checkpointer(SyncBridge):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that `config` addresses, or the head of the thread."""
-        address = address_of(config)
-        key, ns, wanted = address.key, address.ns, address.checkpoint_id
-        if not address.known:
+        thread_id, key, ns, wanted, possible = address_of(config)
+        if not possible:
             return None
         restored = None
         while restored is None:
@@ -165,7 +164,7 @@ class Checkpointer(SyncBridge):
         self._observe(key, ns, stored, addressed=wanted is not None)
         if stored.is_head:
             self._known.put((key, ns), known)
-        return _tuple(address.thread_id, stored, checkpoint, pending)
+        return _tuple(thread_id, stored, checkpoint, pending)
 
     async def alist(
         self,
@@ -262,6 +261,7 @@ class Checkpointer(SyncBridge):
         await self._reader.quarantine(thread_key(thread_id), None)
 
     def _observe(self, key: bytes, ns: str, found: StoredCheckpoint | None, *, addressed: bool) -> None:
+        self.accepted.looked(ns, None if found is None else found.checkpoint_id)
         if found is None:
             if not addressed:
                 seen.saw_empty(key, ns)

@@ -1,0 +1,100 @@
+"""Asking a person what became of an effect.
+
+LangGraph gives the answers of a task back by the order of its questions. So a task that is executed again asks all its
+questions about effects again, in the same order, also those whose answers are long written down; and it asks one new
+question at a time. An answer counts for the calls that had been made by then, and for no later one.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from outlast.calls.effect_memory import Execution, task_id
+from outlast.calls.scope import Scope
+from outlast.domain.effect import Asked, EffectRow, Owner
+
+if TYPE_CHECKING:
+    from outlast.storage.postgres.effects import EffectStore
+
+_HOW: Final = (
+    'Look at the receiver. Answer {"applied": true, "result": ...} if it was applied; {"applied": false} if not, then '
+    'it is called again with the same key; {"applied": null} if nobody can tell, then the run fails.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a person said: applied (with a result), not applied, or None: nobody can tell."""
+
+    applied: bool | None
+    result: Any
+    #: As it is kept on the row.
+    answer: bytes
+
+
+def verdict_of(answer: Any) -> Verdict | None:
+    """Read an answer; None: it is none to this question. A bare yes could be meant for another one."""
+    if not isinstance(answer, dict) or "applied" not in answer:
+        return None
+    applied: Any = answer["applied"]  # pyright: ignore[reportUnknownVariableType] - JSON
+    if applied is not None and not isinstance(applied, bool):
+        return None
+    kept = orjson.dumps(answer, default=repr)
+    return Verdict(applied, answer.get("result"), kept)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - as above
+
+
+def heard(scope: Scope, execution: Execution, row: EffectRow) -> Verdict | None:
+    """Ask the task's questions up to the last one about this effect again; return the answer about its latest call.
+
+    Raises what ends the task, where there is no answer yet.
+    """
+    asked, questions = execution.task.asked, execution.questions
+    own = [place for place, question in enumerate(asked) if question.key == row.key]
+    for place in own:
+        while len(questions.answers) <= place:
+            _ask_next(scope, execution)
+    answers = [questions.answers[place] for place in own if asked[place].calls == row.calls]
+    return next((verdict for verdict in map(verdict_of, reversed(answers)) if verdict is not None), None)
+
+
+async def ask(scope: Scope, store: "EffectStore", execution: Execution, row: EffectRow, owner: Owner) -> None:
+    """Ask about the effect for the first time, or again because the answer was none; it is written down first."""
+    questions, asked = execution.questions, execution.task.asked
+    async with questions.asking:
+        if questions.ended is not None:
+            # Another effect of this execution asks already; this one will when the task is executed again.
+            raise questions.ended
+        while len(questions.answers) < len(asked):
+            _ask_next(scope, execution)
+        await store.ask(
+            row, owner, lineage=scope.lineage, task=task_id(execution.place), position=len(asked),
+            thread=scope.thread_key,
+        )  # fmt: skip
+        asked.append(Asked(row.key, row.calls))
+        _ask_next(scope, execution)
+
+
+def _ask_next(scope: Scope, execution: Execution) -> None:
+    questions, asked = execution.questions, execution.task.asked
+    if questions.ended is not None:
+        raise questions.ended
+    place = len(questions.answers)
+    try:
+        questions.answers.append(scope.ask(_question(execution, asked[place], place)))
+    except BaseException as error:
+        questions.ended = error
+        raise
+
+
+def _question(execution: Execution, asked: Asked, place: int) -> dict[str, Any]:
+    row = execution.task.rows.get(asked.key)
+    question: dict[str, Any] = {"type": "effect_unknown", "key": asked.key, "how": _HOW}
+    if row is not None:
+        question |= {
+            "effect": row.name, "arguments": orjson.loads(row.arguments), "since": row.begun_at.isoformat(),
+            "error": row.error,
+        }  # fmt: skip
+    if asked in execution.task.asked[:place]:
+        question["problem"] = "the last answer was none to this question; see `how`"
+    return question
