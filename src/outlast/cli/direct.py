@@ -40,6 +40,27 @@ async def _call(action: Callable[[RunQueue, Settings], Awaitable[T]]) -> T:
             await pool.close()
 
 
+def look(action: Callable[[Pool], Awaitable[T]]) -> T:
+    """Open the database of this project, read something there, close it."""
+    return run(_look(action))
+
+
+async def _look(action: Callable[[Pool], Awaitable[T]]) -> T:
+    project, settings = project_or_database()
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+    async with (
+        database(settings, project.root) as complete,
+        # As above.
+        await connect(complete.database, application_name="outlast-cli"),
+    ):
+        pool = Pool(complete.database, application_name="outlast-cli", size=2)
+        await pool.open()
+        try:
+            return await action(pool)
+        finally:
+            await pool.close()
+
+
 async def _erase(connection: Tx, thread: bytes, run_ids: set[str]) -> None:
     from outlast.agents.checkpoints.erasing import delete_runs_in  # noqa: PLC0415 - few commands roll anything back
 

@@ -1,6 +1,6 @@
 """How an error ends a command: one message, one exit status."""
 
-from typing import Final
+from typing import Any, Final
 
 from outlast.errors import (
     ConfigurationError,
@@ -27,6 +27,15 @@ EXIT_CODES: Final[dict[type[OutlastError], int]] = {
 def exit_code(error: OutlastError) -> int:
     """Return the status of the nearest class in the table."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def wrong_usage(error: Any) -> str:
+    """Return what is wrong with the arguments, without how the parser found out, and which commands there are."""
+    told = str(error.message).replace("Value error, ", "", 1)
+    if not told.startswith("No such command"):
+        return told
+    known = [name for name, command in error.ctx.command.commands.items() if not command.hidden]
+    return f"{told} There are {', '.join(known)}; `{error.ctx.command_path} --help` says what they do."
 
 
 def message(error: OutlastError) -> str:

@@ -22,6 +22,12 @@ _SHOWN: Final[Mapping[str, tuple[int, str]]] = {
     "recovery.reaped": (logging.WARNING, "runs of a dead worker go on"),
     "run.settled": (logging.WARNING, "run failed; `outlast runs show ID` says why"),
     "cron.skipped": (logging.WARNING, "a tick of a cron has no run"),
+    "breaker.opened": (logging.WARNING, "a model fails too often and is left alone for now"),
+    "breaker.closed": (logging.INFO, "a model answers again"),
+    "call.unauthorized": (logging.ERROR, "a provider does not accept the API key, or its account has no credit"),
+    "call.unpriced": (logging.WARNING, "nobody knows what this model costs; name its price in [calls.prices]"),
+    "call.capped": (logging.WARNING, "a run was stopped because it ran away"),
+    "effect.unknown": (logging.WARNING, "nobody knows whether an effect was applied; see `outlast effects show KEY`"),
     "loop.failed": (logging.WARNING, "a background loop failed and goes on"),
 }
 _REPEAT_SECONDS: Final = 10.0
@@ -66,6 +72,9 @@ class _Log:
 
     def __call__(self, point: str, fields: Mapping[str, Any]) -> None:
         if point not in _SHOWN or (point == "run.settled" and fields["status"] != "failed"):
+            return
+        # Metrics count each call; a line for the first one of a model is enough.
+        if point == "call.unpriced" and not fields["first"]:
             return
         shown: dict[str, object] = {name: _plain(value) for name, value in fields.items()}
         if point == "loop.failed":

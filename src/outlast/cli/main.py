@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from outlast import __version__
-from outlast.cli import db, importing, runs
-from outlast.cli.failures import exit_code, message
+from outlast.cli import db, effects, importing, runs, usage
+from outlast.cli.failures import exit_code, message, wrong_usage
 from outlast.errors import OutlastError
 
 Host = Annotated[str | None, typer.Option(help="Listen on this address.  [default: 127.0.0.1]", show_default=False)]
@@ -29,6 +29,9 @@ Concurrency = Annotated[
 ]
 Parent = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
 
+# Typer shows of its parser's errors only this one.
+_UsageError: Any = typer.BadParameter.__base__
+
 
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
@@ -40,14 +43,19 @@ class _Commands(TyperGroup):
                 raise
             typer.echo(f"outlast: {message(error)}", err=True)
             raise typer.Exit(exit_code(error)) from error
+        except _UsageError as error:
+            error.message = wrong_usage(error)
+            raise
 
 
 app = typer.Typer(
     cls=_Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
 )
 app.add_typer(runs.app, name="runs")
+app.add_typer(effects.app, name="effects")
 app.add_typer(db.app, name="db")
 app.add_typer(importing.app, name="import")
+app.command("usage")(usage.show_usage)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ _DISABLED: Final[Mapping[str, str]] = {
     "disable_threads": rf"(?!{_OF_RUNS}(?:/|$))/threads(?:/.*)?",
     "disable_runs": rf"(?:/runs|{_OF_RUNS})(?:/.*)?",
     "disable_store": r"/store(?:/.*)?",
-    "disable_meta": r"/(?:openapi\.json|docs|info|metrics)",
+    "disable_meta": r"/(?:openapi\.json|docs|info|metrics|usage)",
 }
 #: Paths that anybody may ask for: they tell nothing of what is stored, or, as for feedback, are a permission.
 OPEN: Final = re.compile(r"/(?:ok|health|info|metrics|docs|openapi\.json|runs/[^/]+/feedback/[^/]+)")

@@ -55,10 +55,10 @@ def _bound(host: str, port: int) -> socket.socket:
 def _explained(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         free = _next_free(host, port)
-        remedy = f"port {free} is free: use that one (server.port)" if free else "choose another one (server.port)"
+        remedy = f"port {free} is free: use that one (--port {free})" if free else "choose another one (--port)"
         return f"port {port} of {host} is taken by another program; stop it, or {remedy}"
     if error.errno == errno.EACCES:
-        return f"port {port} needs more rights than this process has; choose one above 1023 (server.port)"
+        return f"port {port} needs more rights than this process has; choose one above 1023 (--port)"
     return f"cannot listen on {host}:{port}: {error.strerror or error}"
 
 

@@ -43,7 +43,21 @@ STATUS: Final[Mapping[str, HTTPStatus]] = {
     "state_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "database_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "embedding_failed": HTTPStatus.SERVICE_UNAVAILABLE,
+    # The server stands before a provider, as a gateway does. Its key is not the client's: a 401 would ask for that.
+    "call_failed": HTTPStatus.BAD_GATEWAY,
+    "provider_unauthorized": HTTPStatus.BAD_GATEWAY,
+    "bad_answer": HTTPStatus.BAD_GATEWAY,
+    "not_applied": HTTPStatus.BAD_GATEWAY,
+    # The same request may succeed later; this one goes out with Retry-After.
+    "provider_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    # It is what the client asked for that the provider does not take.
+    "provider_refused": HTTPStatus.UNPROCESSABLE_ENTITY,
+    # The run is there, but not in a state to go on: somebody has to decide.
+    "cap_reached": HTTPStatus.CONFLICT,
+    "effect_unknown": HTTPStatus.CONFLICT,
+    "effect_mismatch": HTTPStatus.CONFLICT,
     # Ours to repair: the detail stays in the log.
+    "blocking_call": HTTPStatus.INTERNAL_SERVER_ERROR,
     "state_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "configuration_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "agent_load_error": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -67,6 +81,7 @@ _TITLES: Final[Mapping[int, str]] = {status.value: status.phrase for status in H
 _RETRY_AFTER: Final = {"Retry-After": "1"}
 _MOST_ERRORS = 20
 _LONGEST_FIELD = 200
+_ROUTES: Final = "GET /docs lists what there is"
 
 #: For `responses=` of a router: what any route may answer instead, in the API's description.
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
@@ -145,9 +160,20 @@ async def _invalid(_request: Request, error: RequestValidationError) -> Response
     return problem(422, "invalid_input", detail, field=first["field"], errors=errors)
 
 
-async def _http(_request: Request, error: HTTPException) -> Response:
+async def _http(request: Request, error: HTTPException) -> Response:
     code = HTTP_CODES.get(error.status_code, "http_error")
-    return problem(error.status_code, code, _text(error.detail), headers=error.headers)
+    detail = _unrouted(request, error) or _text(error.detail)
+    return problem(error.status_code, code, detail, headers=error.headers)
+
+
+def _unrouted(request: Request, error: HTTPException) -> str | None:
+    """Return what a client is told that no route is for; None for what a route has refused."""
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"{request.method} is not for this path, {allowed} is; {_ROUTES}"
+    if error.status_code == HTTPStatus.NOT_FOUND and "endpoint" not in request.scope:
+        return f"there is no {_text(request.url.path)[:_LONGEST_FIELD]}; {_ROUTES}"
+    return None
 
 
 def _message(item: Mapping[str, Any]) -> str:

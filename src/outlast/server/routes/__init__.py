@@ -1,6 +1,6 @@
 """One file per resource: its routes, and what they take and give."""
 
-from outlast.server.routes import chat, health, runs, threads
+from outlast.server.routes import chat, health, runs, threads, usage
 from outlast.server.routes.agent_server import (
     assistants,
     commands,
@@ -35,6 +35,7 @@ ROUTERS = (
     assistants.router,
     store.router,
     feedback.router,
+    usage.router,
     health.router,
     system.router,
 )

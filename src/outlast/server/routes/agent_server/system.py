@@ -14,6 +14,7 @@ from outlast.server.bodies import Json, OpenRoute
 from outlast.server.current import CurrentRuntime
 from outlast.server.describing import page
 from outlast.server.problems import DOCUMENTED
+from outlast.storage.postgres.breakers import open_breakers
 from outlast.storage.postgres.metrics import backlog
 
 router = APIRouter(tags=["system"], route_class=OpenRoute, responses=DOCUMENTED)
@@ -26,6 +27,7 @@ _HELP: Final = {
     "outlast_worker_slots": "Runs that all live workers may have at the same time.",
     "outlast_webhooks_pending": "Reports of ended runs that are still to be sent.",
     "outlast_oldest_webhook_seconds": "Age of the oldest of them.",
+    "outlast_breakers_open": "API keys under which a model is left alone because it fails, by model.",
     "outlast_stream_followers": "Streams that are open at this process.",
     "outlast_stream_threads": "Threads that they follow.",
     "outlast_stream_connections": "Database connections that streams have borrowed at this moment.",
@@ -109,9 +111,16 @@ async def _figures(runtime: Runtime) -> list[tuple[str, dict[str, str], float]]:
         **{f"outlast_stream_{name}": value for name, value in runtime.hub.gauges.items()},
     }
     by_status = [("outlast_runs", {"status": status}, count) for status, count in load.runs.items()]
-    return [*by_status, *((name, {}, value) for name, value in alone.items())]
+    breakers = await open_breakers(runtime.pool)
+    by_model = [("outlast_breakers_open", {"model": model}, count) for model, count in breakers.items()]
+    return [*by_status, *by_model, *((name, {}, value) for name, value in alone.items())]
+
+
+def _escaped(label: str) -> str:
+    """Models may be called anything; a label ends at a quote."""
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _line(labels: dict[str, str], value: float, name: str) -> str:
-    listed = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    listed = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
     return f"{name}{{{listed}}} {value}" if listed else f"{name} {value}"
