@@ -14,6 +14,15 @@ from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.testing.postgres import Databases
 from savers import OpenSaver
+from sdk_clients import forget_clients, remember_clients
+
+remember_clients()
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _no_client_outlives_its_module() -> AsyncIterator[None]:
+    yield
+    await forget_clients()
 
 
 @pytest.fixture(scope="session")

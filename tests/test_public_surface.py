@@ -9,7 +9,19 @@ import pytest
 
 import outlast
 
-PUBLIC = ["Checkpointer", "OutlastError", "progress"]
+PUBLIC = [
+    "Applied",
+    "Checkpointer",
+    "JournalMismatch",
+    "NotApplied",
+    "OutlastError",
+    "chat_model",
+    "effect",
+    "journal",
+    "middleware",
+    "progress",
+    "wrap",
+]
 
 
 def test_the_public_names_are_these():

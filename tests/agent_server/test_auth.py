@@ -78,6 +78,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "/store/items/search": {"post": {"namespace_prefix": ["n"]}},
     "/store/namespaces": {"post": {}},
+    "/usage": {"get": None},
 }  # fmt: skip
 QUERIES = {"/store/items get": {"namespace": "n", "key": "k"}}
 PLAIN = ("/agent/", "/chat")

@@ -159,7 +159,7 @@ async def test_a_disabled_group_is_not_there(databases, open_runtime, tmp_path, 
 
 async def test_without_meta_the_server_says_nothing_of_itself(databases, open_runtime, tmp_path):
     async with serving_with(databases, open_runtime, tmp_path, http={"disable_meta": True}) as server:
-        for path in ("/info", "/metrics", "/docs", "/openapi.json"):
+        for path in ("/info", "/metrics", "/docs", "/openapi.json", "/usage"):
             assert (await server.http.get(path)).status_code == 404, path
         assert (await server.http.get("/ok?check_db=1")).json() == {"ok": True}
 

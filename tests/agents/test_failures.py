@@ -1,9 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from langgraph.errors import EmptyInputError, GraphRecursionError, InvalidUpdateError
 from pydantic import BaseModel, ValidationError
 
 from outlast.agents.failures import classify
-from outlast.errors import AgentLoadError, DatabaseUnavailable, StateTooLarge, ThreadConflict
+from outlast.domain.outcome import settle
+from outlast.errors import AgentLoadError, DatabaseUnavailable, ProviderUnavailable, StateTooLarge, ThreadConflict
 
 
 class Wanted(BaseModel):
@@ -70,3 +73,12 @@ def test_a_message_is_short_text_that_postgresql_takes(error: Exception) -> None
     assert len(message) < 3000
     assert "\x00" not in message
     message.encode("utf-8")
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(None, 0), (12.5, 12.5), (86_400, 300)])
+def test_an_attempt_is_not_spent_before_the_provider_can_answer(asked: float | None, waited: float) -> None:
+    failed = classify(ProviderUnavailable("away", model="openai:gpt-4o", kind="open", retry_after=asked))
+
+    settlement = settle(failed, errors=0, max_attempts=3, backoff=timedelta(seconds=1))
+
+    assert settlement.delay == timedelta(seconds=waited + 1)

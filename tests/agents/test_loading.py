@@ -337,3 +337,20 @@ async def test_a_missing_module_in_the_project_file_is_reported(root: Path) -> N
     error = await failure(put_graphs(root, {"a": "no_such_app.graphs:graph"}))
 
     assert "module 'no_such_app.graphs' needs the module 'no_such_app', which cannot be found" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("langgraph.json", "[]", 'the file holds list, .* Write {"graphs": {"my_agent": "./agent.py:graph"}}'),
+        ("langgraph.json", '{"graphs": ["./a.py:graph"]}', 'graphs holds list, .* Write "graphs": {"my_agent"'),
+        ("langgraph.json", '{"graphs": {"a": 7}}', "agent 'a' holds int, .* Write \"./agent.py:graph\""),
+        ("langgraph.json", '{"graphs": {}, "env": 7}', 'env holds int, .* Write "env": {"NAME": "value"}'),
+        ("outlast.toml", 'agents = "./a.py:graph"', r"agents holds str, .* Write a line \[agents\] and below it"),
+    ],
+    ids=["file", "graphs", "agent", "env", "agents"],
+)
+def test_where_a_table_is_missing_it_is_said_what_to_write(root: Path, name: str, text: str, told: str) -> None:
+    put(root / name, text)
+    with pytest.raises(AgentLoadError, match=told):
+        load_project(root / name)

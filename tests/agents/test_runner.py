@@ -21,6 +21,7 @@ def claimed(**given: Any) -> ClaimedRun:
         "id": uuid4(), "epoch": 2, "thread_id": "t", "thread_key": b"", "agent": "a", "input": {"x": 1}, "config": {},
         "metadata": {}, "errors": 0, "crashes": 0, "max_attempts": 3, "timeout_seconds": None, "answer": None,
         "answered": False, "waiting_at": None, "has_state": True, "claimed_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "lineage": uuid4(),
     }  # fmt: skip
     return ClaimedRun(**(fields | given))
 

@@ -49,6 +49,63 @@ def test_a_setting_that_is_wrong(tmp_path):
     refused(outlast("worker", cwd=tmp_path), 2, "worker.concurrency", "greater than or equal to 1")
 
 
+def test_a_setting_that_does_not_exist(tmp_path):
+    make_project(tmp_path, settings="[worker]\nleese = 5\n")
+    refused(outlast("worker", cwd=tmp_path), 2, "worker.leese: there is no such setting (did you mean worker.lease?)")
+
+
+def test_a_table_that_does_not_exist(tmp_path):
+    make_project(tmp_path, settings="[wroker]\nlease = 5\n")
+    refused(outlast("worker", cwd=tmp_path), 2, "wroker: there is no such setting (did you mean worker?)")
+
+
+def test_a_variable_that_is_no_setting(tmp_path):
+    make_project(tmp_path)
+    refused(
+        outlast("worker", cwd=tmp_path, OUTLAST_WORKR__LEASE="5"),
+        2,
+        "OUTLAST_WORKR__LEASE: there is no such setting (did you mean OUTLAST_WORKER__LEASE?)",
+    )
+
+
+def test_a_duration_that_is_none(tmp_path):
+    make_project(tmp_path)
+    refused(
+        outlast("worker", cwd=tmp_path, OUTLAST_WORKER__LEASE="15s"),
+        2,
+        "worker.lease: '15s' is no duration; write seconds, as 15 or 0.5, or ISO 8601, as PT15S",
+    )
+
+
+def test_a_rule_between_settings_is_told_as_it_is(tmp_path):
+    # Seconds, also in the environment, where everything is a text.
+    make_project(tmp_path)
+    done = outlast("worker", cwd=tmp_path, OUTLAST_WORKER__LEASE="2.5")
+    refused(done, 2, "worker.lease (0:00:02.500000) must be at least three times worker.heartbeat (0:00:01)")
+    assert "Value error" not in done.stderr
+
+
+def test_a_value_that_is_none_of_the_choices(tmp_path):
+    done = outlast("runs", "list", "--status", "foo", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Invalid value for '--status': 'foo' is not one of 'blocked'" in done.stderr
+    assert "Value error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [(["frobnicate"], ["dev", "serve", "worker", "runs", "db"]), (["runs", "frobnicate"], ["list", "show", "answer"])],
+    ids=["top", "below"],
+)
+def test_a_command_that_does_not_exist(tmp_path, arguments, known):
+    done = outlast(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-1]
+    assert "No such command 'frobnicate'" in told
+    assert all(name in told for name in known)
+    assert "isolated-run" not in told
+
+
 def test_a_fault_that_does_not_exist(tmp_path):
     make_project(tmp_path)
     refused(outlast("worker", cwd=tmp_path, OUTLAST_FAULT="nowhere:exit"), 2, "no fault point 'nowhere'")

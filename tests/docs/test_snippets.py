@@ -1,6 +1,5 @@
 """What the documentation shows is what works."""
 
-import ast
 import asyncio
 import json
 import re
@@ -8,27 +7,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from langgraph.graph import START, StateGraph
+from pages import FENCE, PAGES, ROOT, run_snippet, snippets
 
 import outlast
 from outlast.agents.project import find_project
-
-ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-async def run_snippet(text: str, names: dict[str, Any]) -> None:
-    """Run a snippet that awaits at its top level, on this event loop."""
-    started = eval(compile(text, "<snippet>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
-    await started
-
-
-def snippets(page: str, language: str) -> list[str]:
-    text = (ROOT / page).read_text()
-    return [body for found, body in FENCE.findall(text) if found == language]
 
 
 async def test_the_agent_of_the_readme_runs_as_it_is_shown(tmp_path):
@@ -84,14 +69,19 @@ def test_the_project_file_of_the_chat_page_is_valid(tmp_path):
     assert http.cors.allow_origins == ("https://chat.example.com", "https://agentchat.vercel.app")
 
 
-PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page):
     base = (ROOT / page).parent
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text()):
-        assert (base / target).exists(), f"{page} links to {target}"
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", (ROOT / page).read_text()):
+        there = base / target if target else ROOT / page
+        assert there.exists(), f"{page} links to {target}"
+        assert not anchor or anchor in anchors(there), f"{page} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as GitHub makes anchors of them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_diagram_of_the_docs_is_the_table_of_transitions():

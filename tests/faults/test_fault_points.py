@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import call_kills
 import pytest
 from checker import Asked, violations
 from fleet import PROJECT, Fleet, Runs, WorkerProcess
@@ -129,12 +130,26 @@ CLIENTS = {"run.enqueue.before_commit", "run.enqueued", "run.cancel.requested"}
 APART = {"run.rolled_back.before_commit"}
 # Killed there beside what they belong to, in tests/agent_server/test_crons.py.
 CRONS = {"cron.before_commit", "cron.ticked", "cron.skipped"}
+# Killed at with agents that ask models, in test_call_kills.py.
+CALLS = {*call_kills.POINTS, "call.replayed", "call.connection_lost"}
+# Killed at with agents that have effects, in test_effect_kills.py.
+EFFECTS = {
+    "effect.before_intent", "effect.intended", "effect.called", "effect.recorded", "effect.replayed", "effect.unknown"
+}  # fmt: skip
+# Between two of the points above, with nothing stored on the way: a kill there is a kill before the next try. What they
+# are about is tested in tests/calls and tests/agents.
+WITHIN_CALLS = {
+    "call.not_kept", "call.mismatch", "call.try_failed", "call.failed", "call.unauthorized", "call.fell_back",
+    "call.restarted", "call.retry_denied", "call.limited", "call.cached", "call.cache_down", "call.unpriced",
+    "call.capped", "call.history_mended", "call.context_trimmed", "breaker.opened", "breaker.probing", "breaker.closed",
+    "tool.failed", "tool.cut",
+}  # fmt: skip
 # Not on the path of a run: what they are about is tested, a kill there is not.
 BESIDE = {"stream.before_append", "stream.dropped", "webhook.delivered", "webhook.failed", "upkeep.deleted"}
 
 
 def test_every_point_has_a_test() -> None:
-    assert KILLED_AT.keys() | CLIENTS | APART | CRONS | BESIDE == POINTS.keys()
+    assert KILLED_AT.keys() | CLIENTS | APART | CRONS | CALLS | EFFECTS | WITHIN_CALLS | BESIDE == POINTS.keys()
 
 
 async def _all_end(runs: Runs, asked: list[Asked]) -> None:

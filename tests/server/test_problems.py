@@ -101,6 +101,16 @@ async def test_unknown_routes_and_methods(idle_api):
     assert refused.headers["Allow"] == "POST"
 
 
+async def test_who_misses_the_route_is_told_where_they_are_listed(idle_api):
+    unknown = (await idle_api.http.post("/agent/strat", json=GOOD)).json()
+    assert unknown["detail"] == "there is no /agent/strat; GET /docs lists what there is"
+    refused = (await idle_api.http.get("/agent/start")).json()
+    assert refused["detail"] == "GET is not for this path, POST is; GET /docs lists what there is"
+    missing = (await idle_api.http.get("/agent/status/0190a000-0000-7000-8000-000000000000")).json()
+    assert "/docs" not in missing["detail"], "the route is right, its run is not there"
+    assert (await idle_api.http.get("/docs")).status_code == 200
+
+
 @pytest.mark.parametrize("wait", ["-1", "nan", "inf", "x", ""])
 async def test_a_wait_is_a_number_of_seconds(idle_api, wait):
     response = await idle_api.http.post("/agent/run", params={"wait": wait}, json=GOOD)

@@ -79,7 +79,7 @@ async def _all_at_rest(api):
 async def test_a_taken_port_names_the_next_free_one(api):
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=rf"port {port} .* port (\d+) is free"):
+        with pytest.raises(ConfigurationError, match=rf"port {port} .* port (\d+) is free: use that one \(--port \1\)"):
             await serve(api.runtime, ServerSettings(port=port))
 
 

@@ -86,8 +86,9 @@ class Zygote:
 
     @classmethod
     @contextmanager
-    def open(cls) -> Iterator["Zygote"]:
-        command = [sys.executable, str(HERE / "zygote.py"), str(PROJECT)]
+    def open(cls, project: Path = PROJECT, *modules: str) -> Iterator["Zygote"]:
+        """Start one for a project; `modules` are imported once, and not by each worker."""
+        command = [sys.executable, str(HERE / "zygote.py"), str(project), *modules]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("OUTLAST_")}
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"LANGSMITH_TRACING": "false"}

@@ -14,7 +14,14 @@ import engine_agents
 from outlast.agents.project import AgentSpec, Project
 from outlast.domain.run import NewRun, RunStatus, RunView
 from outlast.runtime import Runtime, work
-from outlast.settings import DatabaseSettings, RecoverySettings, RetrySettings, Settings, WorkerSettings
+from outlast.settings import (
+    CallSettings,
+    DatabaseSettings,
+    RecoverySettings,
+    RetrySettings,
+    Settings,
+    WorkerSettings,
+)
 from outlast.workers.worker import Worker
 from waiting import until
 
@@ -60,13 +67,19 @@ class Engine:
     runtimes: list[Runtime] = field(default_factory=list)
 
     async def open(
-        self, *, agents: Project | None = None, worker: Mapping[str, Any] | None = None, **retry: Any
+        self,
+        *,
+        agents: Project | None = None,
+        worker: Mapping[str, Any] | None = None,
+        calls: Mapping[str, Any] | None = None,
+        **retry: Any,
     ) -> Runtime:
         settings = Settings(
             database=self.database,
             worker=WorkerSettings(**(dict(WORKER) | dict(worker or {}))),
             retry=RetrySettings(**({"base": seconds(0.05), "cap": seconds(0.1)} | retry)),
             recovery=RecoverySettings(scan=seconds(0.1)),
+            calls=CallSettings(**(calls or {})),
         )
         opened = Runtime.open(settings, agents or project(), application_name="outlast-test")
         runtime = await self.stack.enter_async_context(opened)
