@@ -71,6 +71,18 @@ bench-recovery: setup-bench ## Measure the time from a worker's death to its run
 bench-stream: setup-bench ## Measure streams: many clients that come and go, and the time to the first event
 	@$(PY) benchmarks/stream.py $(ARGS)
 
+.PHONY: bench-outage
+bench-outage: setup-bench ## Measure what an outage of a provider does to it and to runs
+	@$(PY) benchmarks/outage.py $(ARGS)
+
+.PHONY: bench-storm
+bench-storm: setup-bench ## Measure what a storm of 429 does to a provider and to runs
+	@$(PY) benchmarks/storm.py $(ARGS)
+
+.PHONY: bench-calls
+bench-calls: setup-bench ## Measure what a model call costs beyond the bare model
+	@$(PY) benchmarks/calls.py $(ARGS)
+
 .PHONY: docs
 docs: setup ## Write the generated parts of the documentation anew
 	@$(PY) scripts/docs.py $(ARGS)
