@@ -29,7 +29,7 @@ demo: setup ## Run the demonstration
 
 .PHONY: test
 test: setup ## Run the tests
-	@$(PY) -m pytest --numprocesses 2 --dist loadscope $(ARGS)
+	@$(PY) -m pytest --numprocesses 3 --dist loadscope $(ARGS)
 
 .PHONY: check
 check: setup ## Check formatting, lint, types, layers and spelling

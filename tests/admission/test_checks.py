@@ -84,7 +84,7 @@ class TestPayload:
         if depth_of(value) <= 3:
             check_value(value, limits, field="input")
         else:
-            with pytest.raises(InvalidInput, match=r"^input.* is nested deeper than 3 levels$"):
+            with pytest.raises(InvalidInput, match=r"(?s)^input.* is nested deeper than 3 levels$"):
                 check_value(value, limits, field="input")
 
     def test_the_place_is_named(self):
