@@ -55,7 +55,6 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(effects.app, name="effects")
 app.add_typer(db.app, name="db")
 app.add_typer(importing.app, name="import")
-app.command("usage")(usage.show_usage)
 
 
 def main() -> None:
@@ -210,3 +209,7 @@ def _arguments(
     """Return what was given, in the shape of the settings; None is not given."""
     server = {"host": host, "port": port, "allow_anonymous": allow_anonymous}
     return {"server": server, "worker": {"concurrency": concurrency}}
+
+
+# Last in the list of commands.
+app.command("usage")(usage.show_usage)
