@@ -67,6 +67,7 @@ async def _fresh(following: Handler, call: ModelCall, known: Memory, asked: Aske
         known.keep_soon(call.spent)
         raise
     except Exception:
+        # Whatever a call fails with for good is raised again, once it is marked.
         await _mark(call, known, asked)
         raise
     _name(call, answer)

@@ -136,6 +136,7 @@ def limited(calls: "Calls") -> Layer:
             try:
                 return await following(call)
             except Exception as error:
+                # Only looked at on its way: a 429 holds back what comes next.
                 limiter.hold(target, error)
                 raise
 
@@ -169,6 +170,7 @@ class Limiter:
         try:
             answer = await following(call)
         except Exception as error:
+            # Whatever the provider raised goes on; a 429 among it pauses everybody first.
             await self._refused(limits, slot, error)
             raise
         await self._settled(call, limits, slot)

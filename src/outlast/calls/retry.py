@@ -49,6 +49,7 @@ def retried(calls: "Calls", *, rng: Random | None = None) -> Layer:
                 try:
                     return await following(call)
                 except Exception as error:
+                    # SDKs share no class of errors; what is none of a provider's is raised again as it is.
                     failure = _judged(call, target, error, failed)
                     if failure is None:
                         raise
