@@ -1,6 +1,7 @@
 """The composition root: read the settings once, build every service, open and close them in order."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from outlast.queues.wakeup import Wakeup
 from outlast.recovery.service import Recovery
 from outlast.recovery.upkeep import Sweeps, Upkeep
 from outlast.settings import CacheSettings, DatabaseSettings, Settings, environment
-from outlast.storage.postgres import migrate
+from outlast.storage.postgres import migrate, roles
 from outlast.storage.postgres.assistants import AssistantStore
 from outlast.storage.postgres.breakers import BreakerStore
 from outlast.storage.postgres.call_cache import CallCacheStore
@@ -50,6 +51,8 @@ from outlast.webhooks.sender import Post, WebhookSender
 from outlast.webhooks.signing import WEBHOOK_SECRET, parse_secret
 from outlast.workers.executor import Executor, Isolate
 from outlast.workers.worker import Worker
+
+log = logging.getLogger(__name__)
 
 # With one of them LangSmith takes traces.
 _TRACING_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
@@ -90,6 +93,7 @@ class Runtime:
             pool = Pool(database, application_name=application_name)
             await pool.open()
             stack.push_async_callback(pool.close)
+            await _require_row_security(pool)
             codec = Codec(max_value_bytes=settings.checkpoint.max_value_bytes)
             saver = await stack.enter_async_context(
                 Checkpointer.on(database, codec=codec, cache_bytes=settings.checkpoint.cache_bytes)
@@ -278,6 +282,16 @@ def _run_store(pool: Pool, settings: Settings) -> RunStore:
         thread_values_bytes=settings.server.thread_values_bytes,
         temporary_grace=settings.retention.temporary,
     )
+
+
+async def _require_row_security(pool: Pool) -> None:
+    """Refuse to start as a role, or on tables, that do not keep tenants apart."""
+    warning = None
+    for across in (False, True):
+        async with pool.transaction(across=across) as connection:
+            warning = await roles.check(connection)
+    if warning:
+        log.warning("%s", warning)
 
 
 async def _require_current_schema(settings: DatabaseSettings) -> None:

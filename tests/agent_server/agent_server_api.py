@@ -62,9 +62,9 @@ class Server:
 
     async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database itself."""
-        async with self.runtime.pool.connection() as connection:
+        async with self.runtime.pool.unscoped() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall()
 
 
 @asynccontextmanager

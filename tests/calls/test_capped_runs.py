@@ -47,9 +47,9 @@ class Worker:
         return await self.view(run_id)
 
     async def execute(self, statement: str, *parameters: Any) -> list[Any]:
-        async with self.runtime.pool.connection() as connection:
+        async with self.runtime.pool.unscoped() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall()
 
     async def taken_away(self, run_id: UUID) -> None:
         """As if its worker had died."""

@@ -148,7 +148,7 @@ async def test_no_slot_is_given_to_two_processes(database: DatabaseSettings) -> 
 async def test_limits_begin_anew_when_the_database_has_lost_them(pool: Pool) -> None:
     rates = RateLimitStore(pool)
     await wait(rates)
-    async with pool.connection() as connection:
+    async with pool.unscoped() as connection:
         # What a crash does to an unlogged table.
         await connection.execute("TRUNCATE rate_limits")
 

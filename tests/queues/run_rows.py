@@ -32,9 +32,9 @@ async def add_worker(pool: Pool, *, state: str = "live", age: float = 0.0) -> UU
 
 
 async def rows(pool: Pool, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    async with pool.connection() as connection:
+    async with pool.unscoped() as connection:
         cursor = await connection.execute(statement.encode(), parameters)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall()
 
 
 async def claim_one(store: RunStore, worker_id: UUID) -> ClaimedRun:

@@ -238,7 +238,7 @@ async def test_an_owner_that_died_does_not_save_a_run_from_its_rollback(
     await rows(pool, "UPDATE workers SET state = 'dead', ended_at = clock_timestamp()")
     await WorkerStore(pool).reap(limit=10)
 
-    ((run_id, thread, epoch, why),) = await store.without_future(grace=timedelta(hours=1), max_crashes=3)
+    ((run_id, thread, epoch, _, why),) = await store.without_future(grace=timedelta(hours=1), max_crashes=3)
     assert why == "cancelled"
     assert await store.take_away(run_id, thread, epoch, status=S.CANCELLED, code=None, message=None)
 

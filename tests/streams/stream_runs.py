@@ -61,9 +61,9 @@ class Process:
         return Speaker(self, run, self.hub.emitter(run))
 
     async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        async with self.pool.connection() as connection:
+        async with self.pool.unscoped() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall()
 
 
 @dataclass(slots=True)

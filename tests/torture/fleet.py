@@ -199,9 +199,9 @@ class Runs:
         return await self.queue.enqueue(new)
 
     async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        async with self.pool.connection() as connection:
+        async with self.pool.unscoped() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall()
 
     async def live_worker(self, pid: int) -> bool:
         return bool(await self.rows("SELECT 1 FROM workers WHERE pid = %s AND state = 'live'", pid))

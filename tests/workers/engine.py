@@ -129,6 +129,6 @@ class Engine:
         return view
 
     async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        async with (await self.client()).pool.connection() as connection:
+        async with (await self.client()).pool.unscoped() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall()

@@ -58,6 +58,8 @@ class Scope:
     agent: str
     tenant: str = "default"
     user_id: str | None = None
+    #: The API key that the run was asked for with.
+    key_id: str | None = None
     #: Attempts of the run that ended in an error.
     errors: int = 0
     #: Nothing of this run was ever executed before, so there is nothing to look for in the journal.

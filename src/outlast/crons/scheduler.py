@@ -11,6 +11,7 @@ from typing import Final
 
 from outlast.admission.gate import Gate
 from outlast.crons.template import request_of
+from outlast.domain.acting import Principal, acting_for
 from outlast.domain.cron import run_id_of_tick
 from outlast.errors import InvalidInput, OutlastError
 from outlast.queues.queue import RunQueue
@@ -63,6 +64,10 @@ class Scheduler:
 
         A run that is refused is skipped, and the cron still moves on.
         """
+        with acting_for(Principal(tenant=due.tenant, user=due.user_id)):
+            return await self._fire(due)
+
+    async def _fire(self, due: Due) -> bool:
         async with self._crons.transaction() as connection:
             tick = await self._crons.lock_in(connection, due)
             if tick is None:

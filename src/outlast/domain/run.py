@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+from outlast.domain.acting import DEFAULT_TENANT
 from outlast.domain.options import PLAIN, CancelAction, Multitask, RunOptions
 
 
@@ -122,6 +123,10 @@ class ClaimedRun:
     lineage: UUID
     #: How long it was going on when it was claimed: since its first claim, or since a person answered or replayed it.
     seconds_before: float = 0.0
+    #: On whose behalf it runs.
+    tenant: str = DEFAULT_TENANT
+    user_id: str | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

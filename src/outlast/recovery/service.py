@@ -8,6 +8,7 @@ whose front is empty. A round that fails is followed by the next one; nothing it
 import asyncio
 from datetime import timedelta
 
+from outlast.domain.acting import acting_for
 from outlast.domain.run import RunStatus
 from outlast.queues.wakeup import QUEUED, SETTLED, Wakeup
 from outlast.settings import RecoverySettings, RetrySettings, WorkerSettings
@@ -77,21 +78,23 @@ class Recovery:
 
     async def _end_hopeless(self) -> None:
         hopeless = await self._runs.without_future(grace=_STOP_GRACE, max_crashes=self._retry.max_crashes)
-        for run_id, thread, epoch, why in hopeless:
+        for run_id, thread, epoch, tenant, why in hopeless:
             message = _MESSAGES[why]
-            taken = await self._runs.take_away(
-                run_id,
-                thread,
-                epoch,
-                status=RunStatus.CANCELLED if why == "cancelled" else RunStatus.FAILED,
-                code=None if why == "cancelled" else why,
-                message=None if message is None else message.format(max_crashes=self._retry.max_crashes),
-            )
+            with acting_for(tenant):
+                taken = await self._runs.take_away(
+                    run_id,
+                    thread,
+                    epoch,
+                    status=RunStatus.CANCELLED if why == "cancelled" else RunStatus.FAILED,
+                    code=None if why == "cancelled" else why,
+                    message=None if message is None else message.format(max_crashes=self._retry.max_crashes),
+                )
             if taken:
                 self._wakeup.tell(SETTLED, [run_id])
                 self._wakeup.tell(QUEUED)
 
     async def _unblock_stranded(self) -> None:
-        for thread in await self._workers.stranded():
-            if await self._runs.unblock(thread):
-                self._wakeup.tell(QUEUED)
+        for thread, tenant in await self._workers.stranded():
+            with acting_for(tenant):
+                if await self._runs.unblock(thread):
+                    self._wakeup.tell(QUEUED)

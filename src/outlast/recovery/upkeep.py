@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from outlast.domain.acting import acting_for
 from outlast.settings import RetentionSettings
 from outlast.storage.postgres.retention import DELIVERIES_KEPT, Cursor, RetentionStore
 from outlast.telemetry import emit
@@ -72,7 +73,11 @@ class Upkeep:
     async def threads(self) -> int:
         """Delete threads, or their history, whose time has come."""
         expired = await self._store.expired_threads(limit=self._most_threads)
-        return sum([await self._store.expire(thread_id) for thread_id in expired])
+        deleted = 0
+        for thread_id, tenant in expired:
+            with acting_for(tenant):
+                deleted += await self._store.expire(thread_id)
+        return deleted
 
     async def items(self) -> int:
         """Delete items of the store whose time has come."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import orjson
 
+from outlast.domain.acting import acting_for
 from outlast.domain.backoff import full_jitter
 from outlast.domain.run import RunStatus, RunView
 from outlast.domain.webhook import WebhookPolicy, WebhookTarget, check_webhook
@@ -98,6 +99,10 @@ class WebhookSender:
         await asyncio.sleep(poll / 10)
 
     async def _deliver(self, delivery: Delivery) -> None:
+        with acting_for(delivery.tenant):
+            await self._attempt(delivery)
+
+    async def _attempt(self, delivery: Delivery) -> None:
         try:
             status = await self._send(delivery)
         except InvalidInput as error:

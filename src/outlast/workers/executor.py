@@ -20,6 +20,7 @@ from outlast.calls import scope
 from outlast.calls.deadline import Deadline
 from outlast.calls.services import Calls
 from outlast.calls.spending import Spent
+from outlast.domain.acting import Principal, acting_for
 from outlast.domain.backoff import full_jitter
 from outlast.domain.outcome import Cancelled, Failed, Outcome, settle
 from outlast.domain.run import ClaimedRun
@@ -100,6 +101,11 @@ class Executor:
 
     async def execute(self, execution: Execution) -> None:
         """Execute the run and store how it ended. A run that was lost meanwhile is dropped: its new owner goes on."""
+        run = execution.run
+        with acting_for(Principal(tenant=run.tenant, user=run.user_id, key_id=run.key_id)):
+            await self._execute(execution)
+
+    async def _execute(self, execution: Execution) -> None:
         run = execution.run
         emit("run.started", run_id=run.id, epoch=run.epoch)
         try:
@@ -185,7 +191,9 @@ class Executor:
             thread_id=run.thread_id,
             thread_key=run.thread_key,
             agent=run.agent,
-            user_id=user.identity if user is not None else None,
+            tenant=run.tenant,
+            user_id=run.user_id or (user.identity if user is not None else None),
+            key_id=run.key_id,
             errors=run.errors,
             # Epoch 1 is the first claim ever.
             fresh=run.epoch == 1 and run.lineage == run.id,

@@ -22,6 +22,7 @@ import psycopg
 
 from outlast.settings import DatabaseSettings, WorkerSettings
 from outlast.storage.postgres.pool import conninfo
+from outlast.storage.postgres.roles import as_role, claim_role
 from outlast.storage.postgres.workers import Liveness
 from outlast.telemetry import emit
 
@@ -141,6 +142,8 @@ class Heartbeat(threading.Thread):
         self._disconnect()
         text = conninfo(self._database, application_name="outlast-heartbeat")
         self._connection = psycopg.connect(text, autocommit=True)
+        # A session of its own for a lock of its own, so never behind a pooler: the role may last as long as it does.
+        self._connection.execute(as_role(claim_role(self._database.schema_name)))
         return Liveness(self._connection, self._worker_id)
 
     def _alive(self) -> psycopg.Connection[Any]:

@@ -43,7 +43,7 @@ async def log(database: DatabaseSettings, pool: Pool) -> AsyncIterator[CallLog]:
 async def rows(pool: Pool, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
     async with pool.connection() as connection:
         cursor = await connection.execute(statement.encode(), parameters)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall()
 
 
 async def running(pool: Pool, *, lineage: UUID | None = None, thread_id: str | None = None) -> Caller:

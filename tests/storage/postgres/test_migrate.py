@@ -108,8 +108,7 @@ async def test_a_role_that_may_not_create_anything_can_use_a_current_schema(data
         await owner.execute(f"CREATE ROLE {role} NOLOGIN")
         try:
             await owner.execute(f"GRANT {role} TO current_user")
-            await owner.execute(f"GRANT USAGE ON SCHEMA outlast TO {role}")
-            await owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA outlast TO {role}")
+            await owner.execute(f"GRANT outlast_app, outlast_claim TO {role}")
             plain = make_conninfo(database.url, options=f"-c role={role}")
             assert await migrate(database.model_copy(update={"url": plain})) == []
         finally:

@@ -11,7 +11,7 @@ from psycopg import AsyncRawCursor
 
 from outlast.recovery.upkeep import Sweeps, Upkeep
 from outlast.settings import DatabaseSettings, RetentionSettings
-from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.pool import Pool, connect
 from outlast.storage.postgres.queries import numbered
 from outlast.storage.postgres.retention import RetentionStore
 from outlast.storage.postgres.usage import DIMENSIONS, UsageQuery, UsageStore
@@ -177,8 +177,9 @@ async def test_upkeep_folds_what_is_older_than_the_retention_and_keeps_the_rest(
     assert await sums(pool, "day") == before
 
 
-async def test_what_a_run_has_used_is_found_by_an_index(pool):
-    async with pool.connection() as connection:
+async def test_what_a_run_has_used_is_found_by_an_index(pool, database):
+    # As the owner: nobody else may tell the planner what a table holds.
+    async with await connect(database, application_name="test") as connection:
         await connection.execute(
             "INSERT INTO call_usage (call_id, try, run_id, lineage, thread_key, tenant, agent, provider, model,"
             " input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, outcome, seconds)"

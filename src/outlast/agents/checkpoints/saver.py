@@ -104,7 +104,7 @@ class Checkpointer(SyncBridge):
     async def on(cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int) -> AsyncGenerator[Self]:
         """Open a saver on a database whose schema is known to be current."""
         pool = Pool(database, application_name="outlast-checkpoint-reads")
-        line = ReadLine(Line(database, application_name="outlast-checkpoint-reads"))
+        line = ReadLine(Line(database, application_name="outlast-checkpoint-reads"), schema=database.schema_name)
         writer = GroupCommit(database)
         await pool.open()
         try:

@@ -96,7 +96,7 @@ class AssistantStore:
             "descriptions": [description or None for description in graphs.values()],
             "metadata": jsonb(dict(BY_SYSTEM)),
         }
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             await connection.execute(_SQL.ensure, parameters)
 
     async def resolve(self, name_or_id: str, *, access: str | None = None) -> Assistant:

@@ -23,8 +23,9 @@ from outlast.storage.postgres.arrays import (
 )
 from outlast.storage.postgres.group_writer import GroupWriter
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.prepared import Statement
+from outlast.storage.postgres.prepared import Part, Statement
 from outlast.storage.postgres.queries import Queries, numbered
+from outlast.storage.postgres.scoping import Scope
 from outlast.telemetry import emit
 
 _SQL = Queries("calls")
@@ -132,14 +133,10 @@ class CallLog(GroupWriter[CallRow]):
         """Return the bytes of the answer."""
         return len(row.entry.body) if row.entry is not None and row.entry.body is not None else 0
 
-    async def store(self, rows: Sequence[CallRow]) -> Mapping[int, bool]:
-        """Send rows in one statement."""
-        parameters = parameters_of(rows)
-        statement = numbered("calls", "commit_calls", *(("spent",) if "u_n" in parameters else ()))
-        arrays = statement.arguments(parameters)
-        oids = [array.oid for array in arrays]
-        answer = await self.insist(Statement(statement.text, oids, [array.to_binary() for array in arrays]))
-        return {int.from_bytes(number or b""): True for (number,) in answer}
+    async def store(self, parts: Sequence[tuple[Scope, Sequence[CallRow]]]) -> list[Mapping[int, bool]]:
+        """Send rows, one statement for each tenant."""
+        answers = await self.insist([Part(scope, _statement(rows)) for scope, rows in parts])
+        return [{int.from_bytes(number or b""): True for (number,) in answer} for answer in answers]
 
     def refusal(self, row: CallRow, *, stale: bool) -> Exception:  # noqa: ARG002 - nothing is stale here
         """Return LeaseLost."""
@@ -163,6 +160,13 @@ class CallLog(GroupWriter[CallRow]):
     def lost(self, error: str) -> None:
         """Say that the connection broke."""
         emit("call.connection_lost", error=error)
+
+
+def _statement(rows: Sequence[CallRow]) -> Statement:
+    parameters = parameters_of(rows)
+    statement = numbered("calls", "commit_calls", *(("spent",) if "u_n" in parameters else ()))
+    arrays = statement.arguments(parameters)
+    return Statement(statement.text, [array.oid for array in arrays], [array.to_binary() for array in arrays])
 
 
 def parameters_of(rows: Sequence[CallRow]) -> dict[str, Array]:

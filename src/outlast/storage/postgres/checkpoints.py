@@ -9,10 +9,12 @@ from uuid import UUID
 import orjson
 from psycopg import AsyncConnection
 
+from outlast.domain.acting import principal
 from outlast.storage.postgres.jsonb import jsonb
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.prepared import ReadLine, Statement
 from outlast.storage.postgres.queries import Queries, numbered
+from outlast.storage.postgres.together import Executes
 
 _SQL = Queries("checkpoints")
 Connection = AsyncConnection[Any]
@@ -58,8 +60,9 @@ class StoredSegment:
     items: bytes
 
 
-def thread_key(thread_id: str, *, tenant: str = "default") -> bytes:
-    """Return the 16-byte key of a thread: a hash of tenant and id with the tenant's length in it."""
+def thread_key(thread_id: str) -> bytes:
+    """Return the 16-byte key of a thread of the context's tenant: a hash of tenant and id, with the tenant's length."""
+    tenant = principal().tenant
     text = f"{len(tenant)}:{tenant}:{thread_id}"
     # A lone surrogate is refused when it is written; here it is just another name that nobody has.
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -185,7 +188,7 @@ class CheckpointReader:
             return await cursor.fetchall()
 
 
-async def _writes(connection: Connection, key: bytes, ns: str, checkpoint_ids: Sequence[UUID]) -> list[StoredWrites]:
+async def _writes(connection: Executes, key: bytes, ns: str, checkpoint_ids: Sequence[UUID]) -> list[StoredWrites]:
     parameters = {"thread_key": UUID(bytes=key), "ns": ns, "checkpoint_ids": list(checkpoint_ids)}
     cursor = await connection.execute(_SQL.writes, parameters, binary=True)
     return [

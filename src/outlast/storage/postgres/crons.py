@@ -82,6 +82,8 @@ class Due(NamedTuple):
 
     id: UUID
     thread_key: UUID | None
+    tenant: str
+    user_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +170,13 @@ class CronStore:
 
     async def due(self, *, agents: Sequence[str], limit: int) -> list[Due]:
         """Return crons of these agents whose time has come, the oldest ones first."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.due, {"agents": list(agents), "limit": limit})
             return [Due(*row) for row in await cursor.fetchall()]
 
     async def next_due(self, *, agents: Sequence[str]) -> float | None:
         """Return the seconds until the next tick (negative: it is due), None when there is none."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.next_due, {"agents": list(agents)})
             row = await cursor.fetchone()
         return row[0] if row else None

@@ -18,6 +18,8 @@ from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pace import MOST_IDS, Pace
 from outlast.storage.postgres.pool import connect, is_transient
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.scoping import Scope
+from outlast.storage.postgres.together import Alone
 from outlast.telemetry import emit
 
 _SQL = Queries("events")
@@ -128,8 +130,10 @@ class EventLog:
         claims = {claim.run_id: claim for claim, _ in batch}
         emit("stream.before_append", records=len(batch))
         parameters = _parameters(list(claims.values()), [record for _, record in batch])
+        # One batch is of several tenants; each row has the tenant of its run.
+        alone = Alone(connection, Scope.of(None, self._settings.schema_name))
         try:
-            cursor = await connection.execute(_SQL.append, {**parameters, "channel": self._channel, "most": MOST_IDS})
+            cursor = await alone.execute(_SQL.append, {**parameters, "channel": self._channel, "most": MOST_IDS})
         except BaseException:
             # Not cleared: the batch is still to be answered.
             self._dirty.set()

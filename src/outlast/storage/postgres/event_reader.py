@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from psycopg import AsyncConnection
-
 from outlast.domain.options import RunOptions
 from outlast.domain.positions import base_of, moment_of
 from outlast.domain.records import Record, RunEnd
 from outlast.domain.run import RunStatus
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.together import Alone
 
 _SQL = Queries("events")
 _PAGE_RECORDS: Final = 256
@@ -59,8 +58,9 @@ class EventReader:
         self.borrowed = 0
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        async with self._pool.connection() as connection:
+    async def _connection(self, *, across: bool = True) -> AsyncGenerator[Alone]:
+        # One look serves followers of all tenants: whose thread it is was asked when they began to follow.
+        async with self._pool.connection(across=across) as connection:
             self.borrowed += 1
             try:
                 yield connection
@@ -134,11 +134,11 @@ class EventReader:
     async def add_outside(self, thread: bytes, mode: str, data: bytes, *, channel: str) -> None:
         """Store something that was not said by a run, if anybody follows the thread. No run of it may be unfinished."""
         parameters = {"thread_key": UUID(bytes=thread), "mode": mode, "data": data, "channel": channel}
-        async with self._connection() as connection:
+        async with self._connection(across=False) as connection:
             await connection.execute(_SQL.add_outside, parameters)
 
 
-async def _rows(connection: AsyncConnection[Any], statement: bytes, parameters: dict[str, Any]) -> list[Any]:
+async def _rows(connection: Alone, statement: bytes, parameters: dict[str, Any]) -> list[Any]:
     cursor = await connection.execute(statement, parameters)
     return await cursor.fetchall()
 

@@ -15,8 +15,9 @@ from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Row
 from outlast.storage.postgres.group_writer import GIVE_UP_AFTER, GroupWriter
 from outlast.storage.postgres.lone_step import OIDS, LoneStep
-from outlast.storage.postgres.prepared import Statement
+from outlast.storage.postgres.prepared import Part, Statement
 from outlast.storage.postgres.queries import numbered
+from outlast.storage.postgres.scoping import Scope
 from outlast.telemetry import emit
 
 
@@ -52,27 +53,27 @@ class GroupCommit(GroupWriter[Row]):
         segments = sum(len(segment.items) for segment in row.segments) if isinstance(row, CheckpointRow) else 0
         return len(row.body) + segments + sum(map(len, row.blobs.values()))
 
-    async def store(self, rows: Sequence[Row]) -> Mapping[int, bool]:
-        """Send rows in one statement."""
-        step = LoneStep.of(rows)
-        if step is not None and await self._all_is_well(step):
-            return dict.fromkeys(range(len(rows)), True)
-        batch = Batch.of(rows)
-        statement = numbered("checkpoints", "commit_batch", *batch.flags)
-        arrays = statement.arguments(batch.parameters)
-        oids = [array.oid for array in arrays]
-        answer = await self.insist(Statement(statement.text, oids, [array.to_binary() for array in arrays]))
+    async def store(self, parts: Sequence[tuple[Scope, Sequence[Row]]]) -> list[Mapping[int, bool]]:
+        """Send rows, one statement for each tenant."""
+        if len(parts) == 1:
+            ((scope, rows),) = parts
+            step = LoneStep.of(rows)
+            if step is not None and await self._all_is_well(scope, step):
+                return [dict.fromkeys(range(len(rows)), True)]
+        answers = await self.insist([Part(scope, _statement(rows)) for scope, rows in parts])
         # In binary: the row's number, and one byte for true or false.
-        return {int.from_bytes(number or b""): ok == b"\x01" for number, ok in answer}
+        return [{int.from_bytes(number or b""): ok == b"\x01" for number, ok in answer} for answer in answers]
 
-    async def _all_is_well(self, step: LoneStep) -> bool:
+    async def _all_is_well(self, scope: Scope, step: LoneStep) -> bool:
         """Commit a lone step; False when nothing was stored, and the other statement has to say why."""
         statement = numbered("checkpoints", "commit_step", *step.flags)
         oids = [OIDS[name] for name in statement.names]
+        sent = Statement(statement.text, oids, statement.arguments(step.parameters))
         try:
-            return bool(await self.insist(Statement(statement.text, oids, statement.arguments(step.parameters))))
+            (answer,) = await self.insist((Part(scope, sent),))
         except psycopg.errors.UniqueViolation:
             return False
+        return bool(answer)
 
     def refusal(self, row: Row, *, stale: bool) -> Exception:
         """Return LeaseLost, or Refused."""
@@ -101,3 +102,10 @@ class GroupCommit(GroupWriter[Row]):
     def lost(self, error: str) -> None:
         """Say that the connection broke."""
         emit("checkpoint.connection_lost", error=error)
+
+
+def _statement(rows: Sequence[Row]) -> Statement:
+    batch = Batch.of(rows)
+    statement = numbered("checkpoints", "commit_batch", *batch.flags)
+    arrays = statement.arguments(batch.parameters)
+    return Statement(statement.text, [array.oid for array in arrays], [array.to_binary() for array in arrays])

@@ -23,7 +23,8 @@ import psycopg
 from outlast.errors import DatabaseUnavailable
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, is_transient, unavailable
-from outlast.storage.postgres.prepared import Answer, Line, Statement
+from outlast.storage.postgres.prepared import Answer, Line, Part
+from outlast.storage.postgres.scoping import Scope
 
 R = TypeVar("R")
 
@@ -40,6 +41,7 @@ GIVE_UP_AFTER = timedelta(seconds=20)
 @dataclass(slots=True)
 class _Pending(Generic[R]):
     row: R
+    scope: Scope
     done: asyncio.Future[None]
 
 
@@ -55,6 +57,7 @@ class GroupWriter(ABC, Generic[R]):
         reply_within: timedelta | None = None,
     ) -> None:
         self._give_up_after = give_up_after.total_seconds()
+        self._schema = settings.schema_name
         self._line = Line(settings, application_name=application_name, reply_within=reply_within)
         self._queue: list[_Pending[R]] = []
         self._wake = asyncio.Event()
@@ -73,8 +76,11 @@ class GroupWriter(ABC, Generic[R]):
         """Return about how many bytes the row is."""
 
     @abstractmethod
-    async def store(self, rows: Sequence[R]) -> Mapping[int, bool]:
-        """Send rows (`insist`); return by number what became of each: a missing one lost its lease, False is stale."""
+    async def store(self, parts: Sequence[tuple[Scope, Sequence[R]]]) -> list[Mapping[int, bool]]:
+        """Send rows in one transaction (`insist`), each part on behalf of its tenant.
+
+        Returns for each part what became of its rows by number: a missing one lost its lease, False is stale.
+        """
 
     @abstractmethod
     def refusal(self, row: R, *, stale: bool) -> Exception:
@@ -112,7 +118,7 @@ class GroupWriter(ABC, Generic[R]):
         await self._line.close()
 
     async def submit(self, row: R) -> None:
-        """Return once the row is durable.
+        """Return once the row is durable, stored on behalf of the context's tenant.
 
         Raises LeaseLost when the row's run has another owner, what the kind of row may be refused with, InvalidInput
         when PostgreSQL cannot store it, DatabaseUnavailable when the server did not come back in time. If the caller
@@ -120,19 +126,19 @@ class GroupWriter(ABC, Generic[R]):
         """
         if self._closing:
             raise DatabaseUnavailable(self.closed)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Pending(row, done))
-        self._wake.set()
-        await done
+        await self._queued(row)
 
     def submit_soon(self, row: R) -> None:
         """Write the row without anybody waiting for it: for who is being cancelled. What is refused is dropped."""
         if self._closing:
             return
+        self._queued(row).add_done_callback(_heard)
+
+    def _queued(self, row: R) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_heard)
-        self._queue.append(_Pending(row, done))
+        self._queue.append(_Pending(row, Scope.now(self._schema), done))
         self._wake.set()
+        return done
 
     async def _write_batches(self) -> None:
         crowded = False
@@ -187,8 +193,15 @@ class GroupWriter(ABC, Generic[R]):
                 await self._write([pending])
 
     async def _commit(self, batch: Sequence[_Pending[R]]) -> None:
-        accepted = await self.store([pending.row for pending in batch])
-        for number, pending in enumerate(batch):
+        by_scope: dict[Scope, list[_Pending[R]]] = {}
+        for pending in batch:
+            by_scope.setdefault(pending.scope, []).append(pending)
+        stored = await self.store([(scope, [one.row for one in part]) for scope, part in by_scope.items()])
+        for part, accepted in zip(by_scope.values(), stored, strict=True):
+            self._tell(part, accepted)
+
+    def _tell(self, part: Sequence[_Pending[R]], accepted: Mapping[int, bool]) -> None:
+        for number, pending in enumerate(part):
             if pending.done.done():
                 continue
             if accepted.get(number):
@@ -196,13 +209,13 @@ class GroupWriter(ABC, Generic[R]):
             else:
                 pending.done.set_exception(self.refusal(pending.row, stale=number in accepted))
 
-    async def insist(self, statement: Statement) -> Answer:
+    async def insist(self, parts: Sequence[Part]) -> list[Answer]:
         """Execute, on a new connection when the one at hand breaks; raises DatabaseUnavailable in the end."""
         give_up_at = asyncio.get_running_loop().time() + self._give_up_after
         delay = 0.05
         while True:
             try:
-                return await self._send(statement)
+                return await self._send(parts)
             except (*CONNECTION_ERRORS, psycopg.InternalError, DatabaseUnavailable) as error:
                 if not is_transient(error):
                     raise
@@ -213,15 +226,15 @@ class GroupWriter(ABC, Generic[R]):
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _send(self, statement: Statement) -> Answer:
+    async def _send(self, parts: Sequence[Part]) -> list[Answer]:
         if self._line.broken:
             # It ended while nothing was under way; nothing is lost but the time to connect.
             self.lost("closed")
         await self._line.open()
         self.before()
-        answer = await self._line.execute(statement)
+        answers = await self._line.execute(parts)
         self.after()
-        return answer
+        return answers
 
 
 def _heard(done: "asyncio.Future[None]") -> None:

@@ -79,7 +79,7 @@ class LangGraphTables:
         )
         # Raises for what no server could be reached with.
         conninfo(settings, application_name="outlast-import")
-        pool = Pool(settings, application_name="outlast-import")
+        pool = Pool(settings, application_name="outlast-import", foreign=True)
         await pool.open()
         try:
             tables = cls(pool)

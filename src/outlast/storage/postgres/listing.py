@@ -7,10 +7,11 @@ and the order alone, and takes the index that serves them.
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncRawCursor
 
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Numbered, numbered
+from outlast.storage.postgres.together import Alone, Executes
 
 T = TypeVar("T")
 
@@ -36,10 +37,10 @@ class Page(NamedTuple):
     offset: int = 0
 
 
-async def fetch(
-    connection: AsyncConnection[Any], statement: Numbered, parameters: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
+async def fetch(connection: Executes, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return the rows; parameters that the chosen parts do not name are left out."""
+    if isinstance(connection, Alone):
+        return await (await connection.execute(statement, parameters)).fetchall()
     async with AsyncRawCursor(connection) as cursor:
         await cursor.execute(statement.text, statement.arguments(parameters))
         return await cursor.fetchall()

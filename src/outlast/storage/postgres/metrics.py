@@ -21,7 +21,7 @@ class Backlog:
 
 async def backlog(pool: Pool) -> Backlog:
     """Count it."""
-    async with pool.connection() as connection:
+    async with pool.connection(across=True) as connection:
         runs: list[tuple[Any, ...]] = await (await connection.execute(_SQL.runs)).fetchall()
         reports = await (await connection.execute(_SQL.webhooks)).fetchone() or (0, 0.0)
     return Backlog(

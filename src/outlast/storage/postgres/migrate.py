@@ -17,7 +17,9 @@ from psycopg import AsyncConnection, sql
 
 from outlast.errors import DatabaseSetupError
 from outlast.settings import DatabaseSettings
+from outlast.storage.postgres import roles
 from outlast.storage.postgres.pool import Pool, connect
+from outlast.storage.postgres.together import Executes
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 # Any fixed number; it only has to differ from other programs' advisory locks.
@@ -70,10 +72,14 @@ async def migrate(settings: DatabaseSettings) -> list[Migration]:
         await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
         try:
             await _prepare(connection, settings.schema_name)
+            made = await roles.ensure(connection, settings.schema_name)
             applied = await _applied(connection)
             missing = _missing(applied)
             for migration in missing:
                 await _apply(connection, migration)
+            # For new tables, and for roles that a restored database does not bring along.
+            if missing or made:
+                await roles.grant(connection, settings.schema_name)
         finally:
             await connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK_KEY])
     return missing
@@ -102,7 +108,7 @@ async def lacking(pool: Pool) -> list[Migration]:
     return [migration for migration in migrations() if migration.version not in applied]
 
 
-async def _applied_if_any(connection: AsyncConnection[Any]) -> dict[int, tuple[str, datetime]]:
+async def _applied_if_any(connection: Executes) -> dict[int, tuple[str, datetime]]:
     cursor = await connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
     row = await cursor.fetchone()
     return await _applied(connection) if row and row[0] else {}
@@ -121,7 +127,7 @@ async def _prepare(connection: AsyncConnection[Any], schema: str) -> None:
     )
 
 
-async def _applied(connection: AsyncConnection[Any]) -> dict[int, tuple[str, datetime]]:
+async def _applied(connection: Executes) -> dict[int, tuple[str, datetime]]:
     cursor = await connection.execute("SELECT version, checksum, applied_at FROM schema_migrations")
     return {version: (checksum, applied_at) for version, checksum, applied_at in await cursor.fetchall()}
 

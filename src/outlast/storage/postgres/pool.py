@@ -21,7 +21,8 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from outlast.errors import ConfigurationError, DatabaseUnavailable
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import jsonb
-from outlast.storage.postgres.together import Rows, Step, together
+from outlast.storage.postgres.scoping import SCOPE_NAMED, Scope
+from outlast.storage.postgres.together import Alone, Rows, Step, together
 
 # Errors that say nothing about the statement: the connection, the server or the pool has gone.
 CONNECTION_ERRORS = (
@@ -91,11 +92,22 @@ async def connect(settings: DatabaseSettings, *, application_name: str) -> Async
 class Pool:
     """Connections for short statements, checked when borrowed.
 
-    Never hold one over a model call or a stream: borrow, run one decision, give it back.
+    Every transaction acts on behalf of the context's principal (`domain.acting`): it sees the rows of that tenant and
+    no others. Never hold a connection over a model call or a stream: borrow, run one decision, give it back.
+
+    `foreign`: a database that is not ours, without tenants.
     """
 
-    def __init__(self, settings: DatabaseSettings, *, application_name: str, size: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        *,
+        application_name: str,
+        size: int | None = None,
+        foreign: bool = False,
+    ) -> None:
         self.settings = settings
+        self._foreign = foreign
         self._pool = AsyncConnectionPool(
             conninfo(settings, application_name=application_name),
             min_size=1,
@@ -125,29 +137,50 @@ class Pool:
         """Close every connection; nothing can be borrowed afterwards."""
         await self._pool.close(timeout=5)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        """Borrow a connection in autocommit mode: each statement is its own transaction."""
-        with as_unavailable():
-            async with self._pool.connection() as connection:
-                yield connection
+    def _scope(self, *, across: bool = False) -> Scope | None:
+        if self._foreign:
+            return None
+        schema = self.settings.schema_name
+        return Scope.of(None, schema) if across else Scope.now(schema)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        """Borrow a connection inside one transaction: all of the block or nothing."""
-        async with self.connection() as connection, connection.transaction():
+    async def connection(self, *, across: bool = False) -> AsyncGenerator[Alone]:
+        """Borrow a connection on which each statement is its own transaction; `across`: that sees all tenants."""
+        async with self._borrowed() as connection:
+            yield Alone(connection, self._scope(across=across))
+
+    @asynccontextmanager
+    async def unscoped(self) -> AsyncGenerator[Alone]:
+        """Borrow a connection that acts as the role of the database's URL itself, and sees the rows of no tenant."""
+        async with self._borrowed() as connection:
+            yield Alone(connection, None)
+
+    @asynccontextmanager
+    async def transaction(self, *, across: bool = False) -> AsyncGenerator[AsyncConnection[Any]]:
+        """Borrow a connection inside one transaction: all of the block or nothing; `across`: that sees all tenants."""
+        async with self._borrowed() as connection, connection.transaction():
+            if (scope := self._scope(across=across)) is not None:
+                await connection.execute(SCOPE_NAMED, scope._asdict())
             yield connection
 
     async def together(self, steps: Sequence[Step], *, before_commit: Callable[[], None]) -> list[Rows]:
         """Execute statements in one round trip and one transaction; return the rows of each. See `together`."""
-        async with self.connection() as connection:
-            return await together(connection, steps, before_commit=before_commit)
+        async with self._borrowed() as connection:
+            return await together(connection, steps, scope=self._scope(), before_commit=before_commit)
 
     @asynccontextmanager
     async def pipelined(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Like `transaction`, with all statements sent in one go; read the cursors after the block."""
-        async with self.connection() as connection, connection.pipeline(), connection.transaction():
+        async with self._borrowed() as connection, connection.pipeline(), connection.transaction():
+            if (scope := self._scope()) is not None:
+                await connection.execute(SCOPE_NAMED, scope._asdict())
             yield connection
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncGenerator[AsyncConnection[Any]]:
+        with as_unavailable():
+            async with self._pool.connection() as connection:
+                yield connection
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from itertools import count
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -21,8 +22,12 @@ from psycopg.pq.abc import PGresult
 
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, as_unavailable, connect
+from outlast.storage.postgres.scoping import SCOPE, Scope
 
 Answer = list[list[bytes | None]]
+_FINE: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
+#: Of two texts.
+_SCOPE_OIDS: Final = (25, 25)
 
 
 class Statement(NamedTuple):
@@ -31,6 +36,13 @@ class Statement(NamedTuple):
     text: bytes
     oids: Sequence[int]
     values: Sequence[bytes | None]
+
+
+class Part(NamedTuple):
+    """A statement, and on whose behalf it is executed."""
+
+    scope: Scope
+    statement: Statement
 
 
 # On top of the server's own limit for a statement, which answers first if the server is there.
@@ -79,14 +91,17 @@ class Line:
             self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
         return self._prepared
 
-    async def execute(self, statement: Statement) -> Answer:
-        """Return the rows; raises psycopg's errors, after which a broken line has to be closed. One at a time."""
+    async def execute(self, parts: Sequence[Part]) -> list[Answer]:
+        """Execute in one transaction; return the rows of each. One at a time.
+
+        Raises psycopg's errors, after which nothing of it is stored, and a broken line has to be closed.
+        """
         prepared = await self.open()
         self._answer_by = self._loop.time() + self._reply_within
         if self._watch is None:
             self._watch = self._loop.call_at(self._answer_by, self._look)
         try:
-            return await prepared.execute(statement)
+            return await prepared.execute(parts)
         finally:
             self._answer_by = None
 
@@ -113,8 +128,9 @@ class Line:
 class ReadLine:
     """A line that several callers share, for short reads; what breaks under a read is asked again once."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, *, schema: str) -> None:
         self._line = line
+        self._schema = schema
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
@@ -122,17 +138,18 @@ class ReadLine:
         await self._line.open()
 
     async def fetch(self, statement: Statement) -> Answer:
-        """Return the rows; raises DatabaseUnavailable when the server is away."""
+        """Return the rows that there are for the context's tenant; raises DatabaseUnavailable."""
+        part = Part(Scope.now(self._schema), statement)
         async with self._turn:
             with suppress(*CONNECTION_ERRORS):
-                return await self._execute(statement)
+                return await self._execute(part)
             with as_unavailable():
-                return await self._execute(statement)
+                return await self._execute(part)
 
-    async def _execute(self, statement: Statement) -> Answer:
+    async def _execute(self, part: Part) -> Answer:
         whole = False
         try:
-            answer = await self._line.execute(statement)
+            (answer,) = await self._line.execute((part,))
             whole = True
         finally:
             if not whole:
@@ -152,53 +169,88 @@ def _cut(connection: AsyncConnection[Any]) -> None:
 
 
 class PreparedConnection:
-    """A connection on which a few statements are prepared; one execution at a time, everything in binary format."""
+    """A connection on which a few statements are prepared; one execution at a time, everything in binary format.
+
+    It is in libpq's pipeline mode from its beginning to its end: what stands before a sync is one transaction, and its
+    scope costs no round trip.
+    """
 
     def __init__(self, connection: AsyncConnection[Any], *, prepare: bool) -> None:
         self.connection = connection
         self._prepare = prepare
         self._names: dict[bytes, bytes] = {}
+        self._numbers = count()
+        #: What results are still to come, in order: rows that somebody waits for (True) or nobody, or the preparation
+        #: of a text.
+        self._expected: list[bool | bytes] = []
         self._socket = connection.pgconn.socket
         self._reading = False
         self._waiter: asyncio.Future[None] | None = None
+        connection.pgconn.enter_pipeline_mode()
 
-    async def execute(self, statement: Statement) -> Answer:
-        """Return the rows; raises psycopg's errors."""
+    async def execute(self, parts: Sequence[Part]) -> list[Answer]:
+        """Execute all of them or none; return the rows of each. Raises psycopg's errors."""
+        self._expected = []
+        scope: Scope | None = None
+        for part in parts:
+            if part.scope != scope:
+                scope = part.scope
+                self._send(SCOPE.text, _SCOPE_OIDS, [scope.tenant.encode(), scope.role.encode()], asked=False)
+            self._send(*part.statement, asked=True)
+        self.connection.pgconn.pipeline_sync()
+        results = await self._results()
+        return [_rows(result) for result, expected in zip(results, self._expected, strict=True) if expected is True]
+
+    def _send(self, text: bytes, oids: Sequence[int], values: Sequence[bytes | None], *, asked: bool) -> None:
         pgconn = self.connection.pgconn
-        text, oids, values = statement
         formats = [Format.BINARY] * len(values)
         if not self._prepare:
             pgconn.send_query_params(text, values, oids, formats, Format.BINARY)
-            return _rows(await self._result())
-        name = self._names.get(text)
-        if name is None:
-            name = b"outlast_%d" % len(self._names)
-            pgconn.send_prepare(name, text, oids)
-            _rows(await self._result())
-            self._names[text] = name
-        pgconn.send_query_prepared(name, values, formats, Format.BINARY)
-        return _rows(await self._result())
+        else:
+            name = self._names.get(text)
+            if name is None:
+                name = self._names[text] = b"outlast_%d" % next(self._numbers)
+                pgconn.send_prepare(name, text, oids)
+                self._expected.append(text)
+            pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+        self._expected.append(asked)
 
-    async def _result(self) -> PGresult:
-        """Send what is buffered, then read the answer to its end."""
+    async def _results(self) -> list[PGresult]:
+        """Send what is buffered, then read the answers to their end; raises what the first failed statement raised."""
         pgconn = self.connection.pgconn
         while pgconn.flush():
             await self._ready(writing=True)
-        first: PGresult | None = None
-        while True:
-            while pgconn.is_busy():
-                await self._ready(writing=False)
-                if not self._reading:
-                    # The error that ended the reading, once more, for the one who waits.
-                    pgconn.consume_input()
-            result = pgconn.get_result()
-            if result is None:
-                break
-            first = first or result
-        if first is None:
+        results: list[PGresult] = []
+        for expected in self._expected:
+            result = await self._result()
+            results.append(result)
+            if isinstance(expected, bytes) and result.status not in _FINE:
+                # It outlives its transaction, unless it was refused itself.
+                del self._names[expected]
+            # What ends the answer to one statement.
+            await self._next()
+        # The sync itself.
+        await self._result()
+        for result in results:
+            if result.status not in _FINE:
+                raise errors.error_from_result(result)
+        return results
+
+    async def _result(self) -> PGresult:
+        result = await self._next()
+        if result is None:
             msg = "the server ended the connection"
             raise psycopg.OperationalError(msg)
-        return first
+        return result
+
+    async def _next(self) -> PGresult | None:
+        pgconn = self.connection.pgconn
+        while pgconn.is_busy():
+            await self._ready(writing=False)
+            if not self._reading:
+                # The error that ended the reading, once more, for the one who waits.
+                pgconn.consume_input()
+        return pgconn.get_result()
 
     async def _ready(self, *, writing: bool) -> None:
         """Wait until the socket had something for us, or also room for what we send."""
@@ -241,9 +293,5 @@ class PreparedConnection:
 
 
 def _rows(result: PGresult) -> Answer:
-    if result.status == ExecStatus.TUPLES_OK:
-        columns = range(result.nfields)
-        return [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
-    if result.status == ExecStatus.COMMAND_OK:
-        return []
-    raise errors.error_from_result(result)
+    columns = range(result.nfields)
+    return [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]

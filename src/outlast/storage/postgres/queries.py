@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from typing import TypeVar
 
 T = TypeVar("T")
 
+_NAMELESS = re.compile(r"%s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 # Comments that choose parts of a statement; see `numbered`.
 _MARKERS = ("--if ", "--end", "--include ")
@@ -73,14 +75,22 @@ class Numbered:
 
 
 @cache
+def numbered_text(text: bytes | str) -> Numbered:
+    """Return a text with its named parameters numbered in order of appearance; nameless ones are named 0, 1, ..."""
+    given = text.decode() if isinstance(text, bytes) else text
+    places = count()
+    given = _NAMELESS.sub(lambda _: f"%({next(places)})s", given)
+    names = tuple(dict.fromkeys(_PARAMETER.findall(given)))
+    return Numbered(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", given).encode(), names)
+
+
+@cache
 def numbered(concept: str, name: str, *flags: str) -> Numbered:
     """Return a statement with its named parameters numbered in order of appearance.
 
     Lines between `--if FLAG` (or `--if not FLAG`) and `--end` are kept when the flag is given (or is not).
     """
-    text = _selected(statements(concept)[name].decode(), frozenset(flags))
-    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
-    return Numbered(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).encode(), names)
+    return numbered_text(_selected(statements(concept)[name].decode(), frozenset(flags)))
 
 
 def _selected(text: str, flags: frozenset[str]) -> str:

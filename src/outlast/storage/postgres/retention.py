@@ -51,16 +51,16 @@ class RetentionStore:
 
     async def now(self) -> datetime:
         """Return the database's time, by which everything here is old or not."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             row = await (await connection.execute(_SQL.now)).fetchone()
         assert row is not None  # noqa: S101 - a SELECT of one value
         return row[0]
 
-    async def expired_threads(self, *, limit: int) -> list[str]:
-        """Return threads whose time has come and that nothing holds back, the oldest first."""
-        async with self._pool.connection() as connection:
+    async def expired_threads(self, *, limit: int) -> list[tuple[str, str]]:
+        """Return threads, with their tenants, whose time has come and that nothing holds back, the oldest first."""
+        async with self._pool.connection(across=True) as connection:
             rows = await (await connection.execute(_SQL.expired_threads, {"limit": limit})).fetchall()
-        return [thread_id for (thread_id,) in rows]
+        return [(thread_id, tenant) for thread_id, tenant in rows]
 
     async def expire(self, thread_id: str) -> bool:
         """Delete a thread, or its history, as its TTL says; False when it is in use again or somebody else did it."""
@@ -96,7 +96,7 @@ class RetentionStore:
         Returns where to go on, None at the end.
         """
         after, after_id = cursor or (datetime.min.replace(tzinfo=until.tzinfo), _FIRST)
-        async with self._pool.transaction() as connection:
+        async with self._pool.transaction(across=True) as connection:
             parameters = {"after": after, "after_id": after_id, "until": until, "limit": limit}
             rows = await (await connection.execute(_SQL.ended_between, parameters)).fetchall()
             if rows and await _is_alone(connection, Task.OUTPUTS):
@@ -133,7 +133,7 @@ class RetentionStore:
         return await self._alone(Task.LIMITS, _LIMITS_SQL.forget, {"limit": limit})
 
     async def _alone(self, task: Task, statement: bytes, parameters: dict[str, Any]) -> int:
-        async with self._pool.transaction() as connection:
+        async with self._pool.transaction(across=True) as connection:
             if not await _is_alone(connection, task):
                 return 0
             return (await connection.execute(statement, parameters)).rowcount

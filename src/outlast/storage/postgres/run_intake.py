@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from outlast.domain.acting import principal
 from outlast.domain.intake import Asked, Intake, Resume, Standing, check_resume, decide
 from outlast.domain.run import NewRun, RunStatus
 from outlast.domain.thread import ThreadState
@@ -272,7 +273,10 @@ def _details_parameters(run: NewRun, thread: bytes, intake: Intake) -> dict[str,
 
 
 def _run_parameters(run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None) -> dict[str, Any]:
+    who = principal()
     return {
+        "user_id": who.user,
+        "key_id": who.key_id,
         "id": run.id,
         "thread_key": UUID(bytes=thread),
         "access": intake.access,

@@ -68,7 +68,7 @@ class RunStore:
     async def claim(self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int) -> list[ClaimedRun]:
         """Make up to `limit` due runs this worker's, each under a new epoch."""
         parameters = {"worker_id": worker_id, "agents": list(agents), "limit": limit, "max_crashes": max_crashes}
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.claim, parameters, binary=True)
             claimed = [_claimed(row) for row in await cursor.fetchall()]
             if claimed:
@@ -77,20 +77,20 @@ class RunStore:
 
     async def claimed(self, run_id: UUID, epoch: int) -> ClaimedRun | None:
         """Return a run that is owned under this epoch; None when it is not (any more)."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.claimed, {"id": run_id, "epoch": epoch}, binary=True)
             row = await cursor.fetchone()
         return _claimed(row) if row else None
 
     async def crashed(self, run: ClaimedRun) -> bool:
         """Count a crash against a run whose own process died, and queue it; False when it was settled before that."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.crashed, {"id": run.id, "epoch": run.epoch})
             return await cursor.fetchone() is not None
 
     async def next_due(self, agents: Sequence[str], *, max_crashes: int) -> float | None:
         """Return the seconds until a queued run is due (negative: it is), None when there is none."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.next_due, {"agents": list(agents), "max_crashes": max_crashes})
             row = await cursor.fetchone()
         return row[0] if row else None
@@ -182,33 +182,33 @@ class RunStore:
 
     async def standing_still(self, run_ids: Sequence[UUID]) -> set[UUID]:
         """Return which of these runs have ended, wait for a person or are gone."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.moving_among, {"ids": list(run_ids)})
             return set(run_ids) - {row[0] for row in await cursor.fetchall()}
 
     async def depth(self) -> dict[RunStatus, int]:
         """Return how many runs have not ended, by status."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.depth)
             return {RunStatus(status): count for status, count in await cursor.fetchall()}
 
     # recovery's side
 
-    async def without_future(self, *, grace: timedelta, max_crashes: int) -> list[tuple[UUID, bytes, int, str]]:
-        """Return runs that recovery has to end: (id, thread key, epoch, why).
+    async def without_future(self, *, grace: timedelta, max_crashes: int) -> list[tuple[UUID, bytes, int, str, str]]:
+        """Return runs that recovery has to end: (id, thread key, epoch, tenant, why).
 
         Why is `cancelled` (its owner did not stop it in time), `timed_out` or `crashed` (too many dead workers).
         """
-        found: list[tuple[UUID, bytes, int, str]] = []
+        found: list[tuple[UUID, bytes, int, str, str]] = []
         seconds = {"grace": grace.total_seconds()}
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             for why, statement, parameters in (
                 ("cancelled", _SQL.force_cancelled, seconds),
                 ("timed_out", _SQL.overdue, seconds),
                 ("crashed", _SQL.buried, {"max_crashes": max_crashes}),
             ):
                 cursor = await connection.execute(statement, parameters)
-                found += [(row[0], row[1].bytes, row[2], why) for row in await cursor.fetchall()]
+                found += [(row[0], row[1].bytes, row[2], row[3], why) for row in await cursor.fetchall()]
         return found
 
     async def take_away(
@@ -232,4 +232,5 @@ def _claimed(row: tuple[Any, ...]) -> ClaimedRun:
         has_state=row[14], asked=tuple(question["id"] for question in row[15] or () if question.get("id")),
         claimed_at=row[16], options=RunOptions.of_json(row[17]), assistant_id=row[18], temporary=row[19],
         thread_last_pos=row[20], watched=row[21], lineage=row[22], seconds_before=max(0.0, row[23]),
+        tenant=row[24], user_id=row[25], key_id=row[26],
     )  # fmt: skip

@@ -4,6 +4,7 @@ Read from the catalogue and not from pg_dump, whose output differs from one Post
 be executed; the migrations are.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,8 +81,8 @@ async def snapshot(settings: DatabaseSettings) -> str:
         parts += [
             f"{definition.rstrip().rstrip(';')};" for (definition,) in await _rows(connection, _OTHERS, parameters)
         ]
-    # The schema's name is a setting.
-    return "\n\n".join(parts).replace(f"{settings.schema_name}.", "") + "\n"
+    # The schema's name is a setting; a setting of the session, in quotes, is none of its names.
+    return re.sub(rf"(?<!['\w]){settings.schema_name}\.", "", "\n\n".join(parts)) + "\n"
 
 
 async def _table(connection: AsyncConnection[Any], oid: int, name: str, options: str | None) -> str:

@@ -19,6 +19,7 @@ from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
 from outlast.storage.postgres.listing import Listing, Page
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.together import Executes
 
 _SQL = Queries("threads")
 _KIND: Final = "thread"
@@ -272,13 +273,13 @@ async def lock_in(connection: Connection, thread_id: str, *, access: str | None 
         raise NotFound(_KIND, thread_id)
 
 
-async def _busy_run(connection: Connection, key: bytes) -> ThreadBusy | None:
+async def _busy_run(connection: Executes, key: bytes) -> ThreadBusy | None:
     cursor = await connection.execute(_SQL.busy_run, {"thread_key": UUID(bytes=key)})
     row = await cursor.fetchone()
     return None if row is None else ThreadBusy(run_id=str(row[0]), status=row[1])
 
 
-async def _read(connection: Connection, thread_id: str, access: str | None) -> ThreadView:
+async def _read(connection: Executes, thread_id: str, access: str | None) -> ThreadView:
     cursor = await connection.execute(_SQL.get, {**_key(thread_id), "access": access}, binary=True)
     row = await cursor.fetchone()
     if row is None:

@@ -1,16 +1,17 @@
-"""Several statements in one round trip, as one transaction.
+"""Statements in one round trip, as one transaction that says first on whose behalf it acts.
 
-For the decisions that every run passes: how it is taken in and how it ends. psycopg's pipeline waits seven times for
-what is sent and answered at once; with its BEGIN and COMMIT that took a worker 2.5 ms of CPU for each run. Here the
-statements go out in libpq's own pipeline mode, where what stands before a sync is one transaction: each statement has a
-snapshot of its own, an error undoes all of them (https://www.postgresql.org/docs/current/libpq-pipeline-mode.html).
+For every statement that stands alone, and for the decisions that every run passes: how it is taken in and how it ends.
+psycopg's pipeline waits seven times for what is sent and answered at once; with its BEGIN and COMMIT that took a worker
+2.5 ms of CPU for each run. Here the statements go out in libpq's own pipeline mode, where what stands before a sync is
+one transaction: each statement has a snapshot of its own, an error undoes all of them
+(https://www.postgresql.org/docs/current/libpq-pipeline-mode.html).
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -19,7 +20,8 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
-from outlast.storage.postgres.queries import numbered
+from outlast.storage.postgres.queries import Numbered, numbered, numbered_text
+from outlast.storage.postgres.scoping import SCOPE, Scope
 
 Rows = list[tuple[Any, ...]]
 # A text and the types of its parameters, which in psycopg depend on their values.
@@ -36,8 +38,63 @@ class Step(NamedTuple):
     parameters: Mapping[str, Any]
 
 
+class Reply:
+    """The rows of one statement, read like a cursor."""
+
+    __slots__ = ("_read", "_rows", "rowcount")
+
+    def __init__(self, rows: Rows, rowcount: int) -> None:
+        self._rows = rows
+        self._read = 0
+        #: How many rows it has returned, or changed.
+        self.rowcount = rowcount
+
+    async def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row, None behind the last one."""
+        if self._read == len(self._rows):
+            return None
+        self._read += 1
+        return self._rows[self._read - 1]
+
+    async def fetchall(self) -> Rows:
+        """Return the rows that were not read yet."""
+        rows, self._read = self._rows[self._read :], len(self._rows)
+        return rows
+
+
+class Alone:
+    """A connection whose statements are each a transaction of their own: one round trip, under one scope."""
+
+    def __init__(self, connection: AsyncConnection[Any], scope: Scope | None) -> None:
+        self._connection = connection
+        self._scope = scope
+
+    async def execute(
+        self,
+        query: bytes | str | Numbered,
+        parameters: Mapping[str, Any] | Sequence[Any] = (),
+        *,
+        binary: bool = False,
+    ) -> Reply:
+        """Execute a statement, committed when it returns; raises psycopg's errors."""
+        statement = query if isinstance(query, Numbered) else numbered_text(query)
+        if not isinstance(parameters, Mapping):
+            parameters = {str(place): value for place, value in enumerate(parameters)}
+        sending = _Sending(statement, parameters, Format.BINARY if binary else Format.TEXT)
+        (reply,) = await _all_or_none(self._connection, self._scope, (sending,), _nothing)
+        return reply
+
+
+#: What a statement with named parameters can be executed on.
+Executes: TypeAlias = "Alone | AsyncConnection[Any]"
+
+
 async def together(
-    connection: AsyncConnection[Any], steps: Sequence[Step], *, before_commit: Callable[[], None]
+    connection: AsyncConnection[Any],
+    steps: Sequence[Step],
+    *,
+    scope: Scope | None = None,
+    before_commit: Callable[[], None],
 ) -> list[Rows]:
     """Execute all of them or none, on a connection in autocommit mode; return the rows of each.
 
@@ -45,27 +102,51 @@ async def together(
     stored. Raises what the first statement that failed raised. A connection whose answers were not read to their end,
     as after a cancellation, is closed.
     """
+    sendings = [_Sending(numbered(step.concept, step.name), step.parameters, Format.BINARY) for step in steps]
+    replies = await _all_or_none(connection, scope, sendings, before_commit)
+    return [await reply.fetchall() for reply in replies]
+
+
+class _Sending(NamedTuple):
+    statement: Numbered
+    parameters: Mapping[str, Any]
+    result_format: Format
+
+
+def _nothing() -> None:
+    """Have nothing to do before the commit."""
+
+
+async def _all_or_none(
+    connection: AsyncConnection[Any],
+    scope: Scope | None,
+    sendings: Iterable[_Sending],
+    before_commit: Callable[[], None],
+) -> list[Reply]:
+    first = () if scope is None else (_Sending(SCOPE, scope._asdict(), Format.BINARY),)
+    every = (*first, *sendings)
     try:
-        return await _once(connection, steps, before_commit)
+        replies = await _once(connection, every, before_commit)
     except errors.InvalidSqlStatementName:
         # psycopg drops everything that is prepared on its connection after a rollback.
         _Pipeline.forget(connection)
-        return await _once(connection, steps, before_commit)
+        replies = await _once(connection, every, before_commit)
+    return replies[len(first) :]
 
 
 async def _once(
-    connection: AsyncConnection[Any], steps: Sequence[Step], before_commit: Callable[[], None]
-) -> list[Rows]:
+    connection: AsyncConnection[Any], sendings: Iterable[_Sending], before_commit: Callable[[], None]
+) -> list[Reply]:
     pipeline = _Pipeline(connection)
     with pipeline.whole_or_closed():
-        for step in steps:
-            pipeline.send(step)
+        for sending in sendings:
+            pipeline.send(sending)
         before_commit()
         results = await pipeline.sync()
     for result in results:
         if result.status in _FAILED:
             raise errors.error_from_result(result)
-    return [pipeline.rows(result) for result in results]
+    return [Reply(pipeline.rows(result), result.command_tuples or 0) for result in results]
 
 
 class _Prepared(NamedTuple):
@@ -108,18 +189,18 @@ class _Pipeline:
                 # Without its end, nothing of the transaction is committed.
                 self._pgconn.finish()
 
-    def send(self, step: Step) -> None:
+    def send(self, sending: _Sending) -> None:
         """Put a statement on its way; what is not known to the server yet is prepared first."""
-        statement = numbered(step.concept, step.name)
-        arguments = statement.arguments(step.parameters)
+        statement = sending.statement
+        arguments = statement.arguments(sending.parameters)
         values = self._transformer.dump_sequence(arguments, [PyFormat.AUTO] * len(arguments))
         types, formats = tuple(self._transformer.types or ()), self._transformer.formats
         if self._connection.prepare_threshold is None:
             # A transaction pooler is between: what is prepared here is not there the next time.
-            self._pgconn.send_query_params(statement.text, values, types, formats, Format.BINARY)
+            self._pgconn.send_query_params(statement.text, values, types, formats, sending.result_format)
         else:
             name = self._name_of((statement.text, types))
-            self._pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+            self._pgconn.send_query_prepared(name, values, formats, sending.result_format)
         self._expected.append(None)
 
     def _name_of(self, key: _Key) -> bytes:

@@ -18,6 +18,7 @@ class Delivery:
     #: The same at each attempt: the receiver knows by it what it has seen.
     id: UUID
     run_id: UUID
+    tenant: str
     url: str
     #: With this one.
     attempts: int
@@ -33,11 +34,11 @@ class WebhookStore:
     async def take(self, *, own: bool, limit: int, lease: timedelta) -> list[Delivery]:
         """Take due reports, the longest due first: to paths of the API itself, or to everybody else."""
         parameters = {"own": own, "limit": limit, "lease_seconds": lease.total_seconds()}
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             rows = await (await connection.execute(_SQL.take, parameters)).fetchall()
         return [
-            Delivery(id=id_, run_id=run_id, url=url, attempts=attempts, age=timedelta(seconds=age))
-            for id_, run_id, url, attempts, age in rows
+            Delivery(id=id_, run_id=run_id, tenant=tenant, url=url, attempts=attempts, age=timedelta(seconds=age))
+            for id_, run_id, tenant, url, attempts, age in rows
         ]
 
     async def delivered(self, delivery: Delivery) -> None:

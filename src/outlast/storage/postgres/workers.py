@@ -86,18 +86,18 @@ class WorkerStore:
 
     async def declare_dead(self, *, lease: timedelta, grace: timedelta) -> list[tuple[UUID, int, str]]:
         """Mark workers that are gone; return (id, pid, host) of each."""
-        return await self._fetch(
-            _SQL.declare_dead,
-            {"lease": lease.total_seconds(), "grace": grace.total_seconds(), "class_id": LOCK_CLASS},
-        )
+        parameters = {"lease": lease.total_seconds(), "grace": grace.total_seconds(), "class_id": LOCK_CLASS}
+        # PostgreSQL tells nobody when a session has begun but the role that began it.
+        async with self._pool.unscoped() as connection:
+            return await (await connection.execute(_SQL.declare_dead, parameters)).fetchall()
 
     async def reap(self, *, limit: int) -> list[tuple[UUID, int, int]]:
         """Requeue runs of dead workers under a new epoch; return (run id, crashes, epoch) of each."""
         return await self._fetch(_SQL.reap, {"limit": limit})
 
-    async def stranded(self) -> list[bytes]:
-        """Return threads whose runs are blocked behind nothing."""
-        return [row[0].bytes for row in await self._fetch(_SQL.stranded, {})]
+    async def stranded(self) -> list[tuple[bytes, str]]:
+        """Return threads, with their tenants, whose runs are blocked behind nothing."""
+        return [(row[0].bytes, row[1]) for row in await self._fetch(_SQL.stranded, {})]
 
     async def live(self) -> list[LiveWorker]:
         """Return the workers that are believed to live, oldest first."""
@@ -122,10 +122,10 @@ class WorkerStore:
         await self._execute(_SQL.forget_ended, {})
 
     async def _execute(self, statement: bytes, parameters: dict[str, Any]) -> None:
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             await connection.execute(statement, parameters)
 
     async def _fetch(self, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(statement, parameters)
             return await cursor.fetchall()

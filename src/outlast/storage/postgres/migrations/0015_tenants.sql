@@ -4,7 +4,7 @@
 
 -- The tenant for which this transaction acts. After a transaction the setting is '' and not NULL.
 CREATE FUNCTION current_tenant() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT coalesce(nullif(current_setting('outlast.tenant', true), ''), 'default')
+    SELECT nullif(current_setting('outlast.tenant', true), '')
 $$;
 
 -- A constant first, so that no table is written anew; what was there before belongs to the default tenant.
@@ -22,7 +22,6 @@ ALTER TABLE run_events ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 ALTER TABLE run_feedback ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 ALTER TABLE runs ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 ALTER TABLE thread_details ADD COLUMN tenant text NOT NULL DEFAULT 'default';
-ALTER TABLE thread_watches ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 ALTER TABLE webhook_deliveries ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 ALTER TABLE writes_before ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 
@@ -34,7 +33,7 @@ BEGIN
         'assistant_versions', 'assistants', 'call_cache', 'call_journal', 'call_usage', 'checkpoint_blobs',
         'checkpoint_heads', 'checkpoint_lists', 'checkpoint_writes', 'checkpoints', 'crons', 'effect_questions',
         'effects', 'idempotency_keys', 'run_details', 'run_events', 'run_feedback', 'runs', 'store_items',
-        'store_vectors', 'thread_details', 'thread_watches', 'threads', 'usage_days', 'webhook_deliveries',
+        'store_vectors', 'thread_details', 'threads', 'usage_days', 'webhook_deliveries',
         'writes_before'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ALTER COLUMN tenant SET DEFAULT current_tenant()', name);

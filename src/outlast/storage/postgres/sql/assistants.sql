@@ -1,16 +1,17 @@
 -- Assistants and their versions. A NULL `access` is no filter.
 
 -- name: ensure
--- The assistant that each graph has by itself; what somebody made of it stays.
+-- The assistant that each graph has by itself, everybody's; what somebody made of it stays.
 WITH added AS (
-    INSERT INTO assistants (id, graph_id, name, description, metadata)
-    SELECT id, graph_id, graph_id, description, %(metadata)s::jsonb
+    INSERT INTO assistants (tenant, id, graph_id, name, description, metadata)
+    SELECT '*', id, graph_id, graph_id, description, %(metadata)s::jsonb
     FROM unnest(%(ids)s::uuid[], %(graph_ids)s::text[], %(descriptions)s::text[]) AS g (id, graph_id, description)
     ON CONFLICT (id) DO NOTHING
     RETURNING *
 )
-INSERT INTO assistant_versions (assistant_id, version, graph_id, name, description, config, context, metadata, created_at)
-SELECT id, version, graph_id, name, description, config, context, metadata, created_at FROM added;
+INSERT INTO assistant_versions
+    (tenant, assistant_id, version, graph_id, name, description, config, context, metadata, created_at)
+SELECT tenant, id, version, graph_id, name, description, config, context, metadata, created_at FROM added;
 
 -- name: create
 -- With its first version; no row when the id is taken.
@@ -41,8 +42,9 @@ FOR UPDATE;
 -- Under the assistant's lock, so that two changes at once are two versions. Not `version + 1`: after going back to an
 -- older one that number is taken.
 WITH versioned AS (
-    INSERT INTO assistant_versions (assistant_id, version, graph_id, name, description, config, context, metadata)
-    SELECT %(id)s, max(version) + 1, %(graph_id)s, %(name)s, %(description)s, %(config)s::jsonb, %(context)s::jsonb,
+    INSERT INTO assistant_versions
+        (tenant, assistant_id, version, graph_id, name, description, config, context, metadata)
+    SELECT min(tenant), %(id)s, max(version) + 1, %(graph_id)s, %(name)s, %(description)s, %(config)s::jsonb, %(context)s::jsonb,
            %(metadata)s::jsonb
     FROM assistant_versions WHERE assistant_id = %(id)s
     RETURNING *

@@ -111,7 +111,7 @@ SELECT count(*) FROM crons c
 -- name: due
 -- Without a lock: what each of them needs is locked one after the other, in the order of locks. now() is this statement's
 -- time, as it is a transaction of its own, and unlike clock_timestamp() it bounds what is read of the index.
-SELECT c.id, c.thread_key FROM crons c
+SELECT c.id, c.thread_key, c.tenant, c.user_id FROM crons c
 JOIN assistants a ON a.id = c.assistant_id
 WHERE c.enabled AND c.next_run_at <= now() AND a.graph_id = ANY(%(agents)s)
 ORDER BY c.next_run_at, c.id

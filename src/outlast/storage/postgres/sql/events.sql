@@ -5,14 +5,14 @@
 -- this one sees the raised epoch; so nothing of an old claim is committed after the first record of a new one. The hint
 -- goes out with the rows and never before them.
 WITH fence AS MATERIALIZED (
-    SELECT r.id, r.epoch, r.thread_key FROM runs r
+    SELECT r.id, r.epoch, r.thread_key, r.tenant FROM runs r
     JOIN unnest(%(runs)s::uuid[], %(epochs)s::integer[]) AS f (id, epoch) ON r.id = f.id AND r.epoch = f.epoch
     WHERE r.status = 'running'
     ORDER BY r.id
     FOR SHARE OF r
 ), added AS (
-    INSERT INTO run_events (thread_key, pos, run_id, epoch, mode, ns, data)
-    SELECT f.thread_key, e.pos, f.id, f.epoch, e.mode, e.ns, e.data
+    INSERT INTO run_events (tenant, thread_key, pos, run_id, epoch, mode, ns, data)
+    SELECT f.tenant, f.thread_key, e.pos, f.id, f.epoch, e.mode, e.ns, e.data
     FROM unnest(%(record_runs)s::uuid[], %(positions)s::bigint[], %(modes)s::text[], %(namespaces)s::text[],
                 %(data)s::bytea[]) AS e (run_id, pos, mode, ns, data)
     JOIN fence f ON f.id = e.run_id

@@ -3,7 +3,7 @@
 -- name: get
 SELECT i.path, i.key, i.value, i.created_at, i.updated_at, NULL AS score
 FROM unnest(%(paths)s::text[], %(keys)s::text[]) AS g (path, key)
-JOIN store_items i ON i.tenant = 'default' AND i.path = g.path AND i.key = g.key
+JOIN store_items i ON i.tenant = current_tenant() AND i.path = g.path AND i.key = g.key
 WHERE i.expires_at IS NULL OR i.expires_at > clock_timestamp();
 
 -- name: refresh
@@ -12,7 +12,7 @@ WHERE i.expires_at IS NULL OR i.expires_at > clock_timestamp();
 WITH read AS MATERIALIZED (
     SELECT i.path, i.key
     FROM unnest(%(paths)s::text[], %(keys)s::text[]) AS g (path, key)
-    JOIN store_items i ON i.tenant = 'default' AND i.path = g.path AND i.key = g.key
+    JOIN store_items i ON i.tenant = current_tenant() AND i.path = g.path AND i.key = g.key
     WHERE i.expires_at > clock_timestamp()
       AND i.expires_at < clock_timestamp() + make_interval(secs => i.ttl_minutes * 60 * 0.99)
     FOR NO KEY UPDATE OF i SKIP LOCKED
@@ -20,7 +20,7 @@ WITH read AS MATERIALIZED (
 UPDATE store_items i
 SET expires_at = clock_timestamp() + make_interval(secs => i.ttl_minutes * 60)
 FROM read
-WHERE i.tenant = 'default' AND i.path = read.path AND i.key = read.key;
+WHERE i.tenant = current_tenant() AND i.path = read.path AND i.key = read.key;
 
 -- name: lock
 -- Before a batch writes several items: batches that meet wait for each other in one order. Not by the items' rows, of
@@ -45,7 +45,7 @@ ON CONFLICT (tenant, path, key) DO UPDATE SET
 -- name: forget_vectors
 DELETE FROM store_vectors v
 USING unnest(%(paths)s::text[], %(keys)s::text[]) AS g (path, key)
-WHERE v.tenant = 'default' AND v.path = g.path AND v.key = g.key;
+WHERE v.tenant = current_tenant() AND v.path = g.path AND v.key = g.key;
 
 -- name: put_vector
 INSERT INTO store_vectors (path, key, part, embedding) VALUES (%(path)s, %(key)s, %(part)s, %(embedding)s::real[]);
@@ -53,13 +53,13 @@ INSERT INTO store_vectors (path, key, part, embedding) VALUES (%(path)s, %(key)s
 -- name: delete
 DELETE FROM store_items i
 USING unnest(%(paths)s::text[], %(keys)s::text[]) AS g (path, key)
-WHERE i.tenant = 'default' AND i.path = g.path AND i.key = g.key;
+WHERE i.tenant = current_tenant() AND i.path = g.path AND i.key = g.key;
 
 -- name: search
 -- `from` and `below` bound what lies under a namespace, in the order of the primary key.
 SELECT i.path, i.key, i.value, i.created_at, i.updated_at, NULL AS score
 FROM store_items i
-WHERE i.tenant = 'default' AND i.path >= %(from)s AND i.path < %(below)s
+WHERE i.tenant = current_tenant() AND i.path >= %(from)s AND i.path < %(below)s
   AND (i.expires_at IS NULL OR i.expires_at > clock_timestamp())
 --if contains
   AND i.value @> %(contains)s::jsonb
@@ -87,7 +87,7 @@ FROM (
         END) AS score
     FROM store_vectors v
     JOIN store_items i USING (tenant, path, key)
-    WHERE v.tenant = 'default' AND v.path >= %(from)s AND v.path < %(below)s
+    WHERE v.tenant = current_tenant() AND v.path >= %(from)s AND v.path < %(below)s
       AND (i.expires_at IS NULL OR i.expires_at > clock_timestamp())
 --if contains
       AND i.value @> %(contains)s::jsonb
@@ -99,7 +99,7 @@ FROM (
     ORDER BY score DESC NULLS LAST, v.path, v.key
     LIMIT %(limit)s OFFSET %(offset)s
 ) AS n
-JOIN store_items i ON i.tenant = 'default' AND i.path = n.path AND i.key = n.key
+JOIN store_items i ON i.tenant = current_tenant() AND i.path = n.path AND i.key = n.key
 WHERE n.score IS NOT NULL
 ORDER BY n.score DESC, n.path, n.key;
 
@@ -109,7 +109,7 @@ ORDER BY n.score DESC, n.path, n.key;
 WITH RECURSIVE found AS (
     SELECT p.path, b.start, b.stop
     FROM (SELECT min(i.path) AS path FROM store_items i
-          WHERE i.tenant = 'default' AND i.path >= %(from)s AND i.path < %(below)s) AS p
+          WHERE i.tenant = current_tenant() AND i.path >= %(from)s AND i.path < %(below)s) AS p
     CROSS JOIN LATERAL store_namespace(p.path, %(depth)s) AS b
     WHERE p.path IS NOT NULL
     UNION ALL
@@ -117,7 +117,7 @@ WITH RECURSIVE found AS (
     FROM found f
     CROSS JOIN LATERAL (
         SELECT i.path FROM store_items i
-        WHERE i.tenant = 'default' AND i.path >= f.stop AND i.path < %(below)s
+        WHERE i.tenant = current_tenant() AND i.path >= f.stop AND i.path < %(below)s
         ORDER BY i.path LIMIT 1
     ) AS p
     CROSS JOIN LATERAL store_namespace(p.path, %(depth)s) AS b
@@ -125,7 +125,7 @@ WITH RECURSIVE found AS (
 SELECT f.start FROM found f
 WHERE EXISTS (
     SELECT FROM store_items i
-    WHERE i.tenant = 'default' AND i.path >= f.start AND i.path < f.stop
+    WHERE i.tenant = current_tenant() AND i.path >= f.start AND i.path < f.stop
       AND (i.expires_at IS NULL OR i.expires_at > clock_timestamp())
       AND i.path ~ ALL(%(patterns)s::text[])
 )

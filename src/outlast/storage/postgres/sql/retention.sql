@@ -12,7 +12,7 @@
 
 -- name: expired_threads
 -- Threads whose time has come.
-SELECT t.thread_id
+SELECT t.thread_id, t.tenant
 FROM thread_details d
 JOIN threads t ON t.key = d.thread_key AND t.deleted_at IS NULL
 WHERE d.expires_at <= now()

@@ -49,9 +49,9 @@ WITH run AS (
     RETURNING id, status
 ), details AS (
     INSERT INTO run_details (run_id, input, config, metadata, assistant_id, options, multitask, temporary, webhook,
-                             answer, interrupts, waiting_at)
+                             answer, interrupts, waiting_at, user_id, key_id)
     SELECT id, %(input)s, %(config)s, %(metadata)s, %(assistant_id)s, %(options)s, %(multitask)s, %(temporary)s,
-           %(webhook)s, %(answer)s, %(interrupts)s, %(waiting_at)s
+           %(webhook)s, %(answer)s, %(interrupts)s, %(waiting_at)s, %(user_id)s, %(key_id)s
     FROM run
 )
 SELECT status FROM run;
@@ -113,10 +113,10 @@ WHERE t.key = %(thread_key)s;
 -- name: remember_key
 -- The first request with a key wins; a second one finds its run.
 INSERT INTO idempotency_keys (tenant, route, key, body_hash, run_id)
-VALUES ('default', %(route)s, %(key)s, %(body_hash)s, %(run_id)s)
+VALUES (current_tenant(), %(route)s, %(key)s, %(body_hash)s, %(run_id)s)
 ON CONFLICT (tenant, route, key) DO NOTHING
 RETURNING run_id;
 
 -- name: find_key
 SELECT run_id, body_hash FROM idempotency_keys
-WHERE tenant = 'default' AND route = %(route)s AND key = %(key)s;
+WHERE tenant = current_tenant() AND route = %(route)s AND key = %(key)s;

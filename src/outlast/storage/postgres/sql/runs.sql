@@ -36,7 +36,8 @@ SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.m
        ) AS watched,
        coalesce(d.lineage, c.id) AS lineage,
        -- How long its time has been going on.
-       extract(epoch FROM c.claimed_at - greatest(d.resumed_at, c.started_at))::float8 AS seconds
+       extract(epoch FROM c.claimed_at - greatest(d.resumed_at, c.started_at))::float8 AS seconds,
+       c.tenant, d.user_id, d.key_id
 FROM claimed c
 JOIN run_details d ON d.run_id = c.id
 JOIN threads t ON t.key = c.thread_key
@@ -54,7 +55,8 @@ SELECT r.id, r.epoch, t.thread_id, r.thread_key, r.agent, d.input, d.config, d.m
            SELECT FROM thread_watches w WHERE w.thread_key = r.thread_key AND w.until > clock_timestamp()
        ) AS watched,
        coalesce(d.lineage, r.id) AS lineage,
-       extract(epoch FROM r.claimed_at - greatest(d.resumed_at, r.started_at))::float8 AS seconds
+       extract(epoch FROM r.claimed_at - greatest(d.resumed_at, r.started_at))::float8 AS seconds,
+       r.tenant, d.user_id, d.key_id
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -90,21 +92,21 @@ RETURNING d.run_id;
 -- name: force_cancelled
 -- An owner that does not stop in time loses the run: the epoch rises, so nothing of it counts any more. An owner that
 -- died or drained first has no grace: its run is queued, and nobody claims what was cancelled.
-SELECT id, thread_key, epoch FROM runs
+SELECT id, thread_key, epoch, tenant FROM runs
 WHERE cancel_requested_at IS NOT NULL
   AND (status = 'queued'
        OR status = 'running' AND cancel_requested_at < clock_timestamp() - make_interval(secs => %(grace)s))
 LIMIT 100;
 
 -- name: overdue
-SELECT id, thread_key, epoch FROM runs
+SELECT id, thread_key, epoch, tenant FROM runs
 WHERE status = 'running' AND timeout_seconds IS NOT NULL
   AND claimed_at + make_interval(secs => timeout_seconds + %(grace)s) < clock_timestamp()
 LIMIT 100;
 
 -- name: buried
 -- Runs that killed too many workers: to be failed by recovery.
-SELECT id, thread_key, epoch FROM runs WHERE status = 'queued' AND crashes >= %(max_crashes)s LIMIT 100;
+SELECT id, thread_key, epoch, tenant FROM runs WHERE status = 'queued' AND crashes >= %(max_crashes)s LIMIT 100;
 
 -- name: answer
 -- The first answer wins. `waiting_at` stays: it tells the worker which checkpoint the answer is for.

@@ -14,7 +14,7 @@ WITH due AS (
 UPDATE webhook_deliveries w
 SET attempts = attempts + 1, due_at = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 FROM due WHERE w.id = due.id
-RETURNING w.id, w.run_id, w.url, w.attempts, extract(epoch FROM clock_timestamp() - w.created_at)::float8;
+RETURNING w.id, w.run_id, w.tenant, w.url, w.attempts, extract(epoch FROM clock_timestamp() - w.created_at)::float8;
 
 -- name: delivered
 UPDATE webhook_deliveries SET state = 'delivered', delivered_at = clock_timestamp(), last_error = NULL

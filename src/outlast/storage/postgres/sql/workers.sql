@@ -92,7 +92,7 @@ RETURNING r.id, r.crashes, r.epoch;
 
 -- name: stranded
 -- Threads with blocked runs and nothing in front: there should be none; recovery unblocks them.
-SELECT DISTINCT b.thread_key FROM runs b
+SELECT DISTINCT b.thread_key, b.tenant FROM runs b
 WHERE b.status = 'blocked'
   AND NOT EXISTS (
     SELECT FROM runs f WHERE f.thread_key = b.thread_key AND f.status IN ('queued', 'running', 'waiting')

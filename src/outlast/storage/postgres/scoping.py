@@ -1,0 +1,36 @@
+"""How each transaction tells the database on whose behalf it acts.
+
+The first statement of every transaction is `SCOPE`: it names the tenant, and takes on a role that row security holds
+(see `roles`). Both end with the transaction, so a connection that somebody borrows next, or that a pooler hands to
+somebody else, remembers nothing. A transaction without it sees no row of any tenant.
+"""
+
+from typing import Final, NamedTuple
+
+from outlast.domain.acting import tenant_now
+from outlast.storage.postgres.queries import Numbered
+from outlast.storage.postgres.roles import app_role, claim_role
+
+#: `true`: to the end of the transaction.
+SCOPE: Final = Numbered(
+    b"SELECT set_config('outlast.tenant', $1, true), set_config('role', $2, true)", ("tenant", "role")
+)
+#: The same for psycopg's own cursors.
+SCOPE_NAMED: Final = b"SELECT set_config('outlast.tenant', %(tenant)s, true), set_config('role', %(role)s, true)"
+
+
+class Scope(NamedTuple):
+    """Whose rows a transaction sees; the tenant is '' for all of them, which only the role for that makes so."""
+
+    tenant: str
+    role: str
+
+    @classmethod
+    def now(cls, schema: str) -> "Scope":
+        """Return the scope of the present context."""
+        return cls.of(tenant_now(), schema)
+
+    @classmethod
+    def of(cls, tenant: str | None, schema: str) -> "Scope":
+        """Return the scope of a tenant; None: all tenants."""
+        return cls("", claim_role(schema)) if tenant is None else cls(tenant, app_role(schema))
