@@ -29,7 +29,8 @@ demo: setup ## Run the demonstration
 
 .PHONY: test
 test: setup ## Run the tests
-	@$(PY) -m pytest --numprocesses 3 --dist loadscope $(ARGS)
+	@# In the order of tests/conftest.py: what takes long comes first.
+	@$(PY) -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: setup ## Check formatting, lint, types, layers and spelling
@@ -82,6 +83,10 @@ bench-storm: setup-bench ## Measure what a storm of 429 does to a provider and t
 .PHONY: bench-calls
 bench-calls: setup-bench ## Measure what a model call costs beyond the bare model
 	@$(PY) benchmarks/calls.py $(ARGS)
+
+.PHONY: bench-admission
+bench-admission: setup-bench ## Measure what limits, policies and budgets cost a request
+	@$(PY) benchmarks/admission.py $(ARGS)
 
 .PHONY: docs
 docs: setup ## Write the generated parts of the documentation anew

@@ -9,28 +9,21 @@ Each run asks one model once, and has no fallback: it waits, and finishes when t
 import argparse
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import asking
 import processes
 import report
-from outlast.domain.run import NewRun
+from asking import most
 from outlast.queues.queue import RunQueue
-from outlast.queues.wakeup import Wakeup
-from outlast.settings import DatabaseSettings
-from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.runs import RunStore
 from outlast.testing.providers import ProviderProcess, Request, busiest, faults
 
 FAULTS = {"status": faults.status(503), "reset": faults.reset()}
@@ -38,24 +31,6 @@ FAULTS = {"status": faults.status(503), "reset": faults.reset()}
 GRACE_SECONDS = 90.0
 OPEN_WITHIN_SECONDS = 5.0
 RETRIES_PERCENT = 10.0
-ENDED = ("succeeded", "failed", "cancelled")
-
-
-@dataclass
-class Worker:
-    """A worker process; its log says when it began to leave the model alone, and when that was over."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def seconds_of(self, point: str, *, since: float) -> list[float]:
-        found: list[float] = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            said = json.loads(line) if line.startswith("{") else {}
-            if said.get("point") == point:
-                at = datetime.fromisoformat(said["timestamp"]).timestamp() - since
-                found += [at] if at >= 0 else []
-        return found
 
 
 @dataclass
@@ -99,9 +74,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = report.parser(__doc__ or "")
-    parser.add_argument("--workers", type=int, default=4, help="worker processes (%(default)s)")
-    parser.add_argument("--concurrency", type=int, default=500, help="runs at the same time in each (%(default)s)")
+    parser = asking.arguments_of(__doc__ or "")
     parser.add_argument("--rate", type=float, default=50.0, help="runs per second (%(default)s)")
     parser.add_argument("--before", type=float, default=10.0, help="seconds until the outage (%(default)s)")
     parser.add_argument("--outage", type=float, default=30.0, help="seconds of it (%(default)s)")
@@ -117,9 +90,10 @@ def _arguments() -> argparse.Namespace:
 async def _measure(arguments: argparse.Namespace, url: str, folder: Path) -> Seen:
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(ProviderProcess.start())
-        pool, queue = await stack.enter_async_context(queue_on(url))
-        workers = start_workers(arguments, url, provider.openai_url, folder, stack.enter_context(ExitStack()))
-        await until_live(pool, len(workers))
+        pool, queue = await stack.enter_async_context(asking.queue_on(url))
+        started = stack.enter_context(ExitStack())
+        logs = asking.start_workers(arguments, url, provider.openai_url, folder, started)
+        await asking.until_live(pool, len(logs))
         load = asyncio.create_task(_load(queue, arguments.rate, arguments.before + arguments.outage + arguments.after))
         await asyncio.sleep(arguments.before)
         began_at = time.time()
@@ -127,88 +101,37 @@ async def _measure(arguments: argparse.Namespace, url: str, folder: Path) -> See
         await asyncio.sleep(arguments.outage)
         await provider.end(incident)
         ended_at = time.time()
-        count = await load
-        await _until_ended(pool, count)
+        runs = await asking.ended(pool, await load, time.monotonic() + GRACE_SECONDS)
+        ((last_ended_at,),) = await asking.rows(pool, "SELECT extract(epoch FROM max(ended_at))::float8 FROM runs")
         return Seen(
             began_at=began_at,
             ended_at=ended_at,
             requests=await provider.requests(),
-            statuses=Counter(dict(await _rows(pool, "SELECT status, count(*)::int FROM runs GROUP BY status"))),
-            errors=(await _rows(pool, "SELECT coalesce(sum(errors), 0)::int FROM runs"))[0][0],
-            last_run_seconds=(await _rows(pool, "SELECT extract(epoch FROM max(ended_at))::float8 FROM runs"))[0][0]
-            - ended_at,
-            opened=[_first(worker.seconds_of("breaker.opened", since=began_at)) for worker in workers],
+            statuses=Counter(status for status, _ in runs),
+            errors=sum(errors for _, errors in runs),
+            last_run_seconds=last_ended_at - ended_at,
+            opened=[_opened(log, since=began_at) for log in logs],
         )
 
 
-def _first(moments: list[float]) -> float:
-    return min(moments, default=float("inf"))
+def _opened(log: Path, *, since: float) -> float:
+    """Return after how many seconds a worker began to leave the model alone, as its log says."""
+    said = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{"))
+    opened = (
+        datetime.fromisoformat(line["timestamp"]).timestamp() for line in said if line.get("point") == "breaker.opened"
+    )
+    return min((at - since for at in opened if at >= since), default=float("inf"))
 
 
-@asynccontextmanager
-async def queue_on(url: str) -> AsyncIterator[tuple[Pool, RunQueue]]:
-    settings = DatabaseSettings(url=url, pool_size=4)
-    processes.run(["db", "migrate"], {**os.environ, "DATABASE_URL": url})
-    pool = Pool(settings, application_name="outlast-outage")
-    await pool.open()
-    try:
-        async with Wakeup(settings).running() as wakeup:
-            yield pool, RunQueue(RunStore(pool), wakeup)
-    finally:
-        await pool.close()
-
-
-def start_workers(
-    arguments: argparse.Namespace, url: str, provider_url: str, folder: Path, stack: ExitStack
-) -> list[Worker]:
-    environment = {**os.environ, "DATABASE_URL": url, "OPENAI_API_BASE": provider_url, "OPENAI_API_KEY": "test"}
-    environment["LANGSMITH_TRACING"] = "false"
-    command = [sys.executable, "-m", "outlast", "worker", "--concurrency", str(arguments.concurrency)]
-    workers: list[Worker] = []
-    for number in range(arguments.workers):
-        log = folder / f"worker-{number}.log"
-        stderr = stack.enter_context(log.open("wb"))
-        process = subprocess.Popen(command, cwd=processes.PROJECT, env=environment, stderr=stderr)
-        stack.callback(processes.stop, process)
-        workers.append(Worker(process, log))
-    return workers
-
-
-async def _load(queue: RunQueue, rate: float, seconds: float) -> int:
+async def _load(queue: RunQueue, rate: float, seconds: float) -> list[UUID]:
     """Start runs at a steady rate, whatever becomes of them."""
-    began, count = time.monotonic(), 0
+    began, ids = time.monotonic(), list[UUID]()
     while (passed := time.monotonic() - began) < seconds:
-        while count < passed * rate:
-            text = {"messages": [{"role": "user", "content": f"question {count}"}]}
-            run_id = uuid4()
-            await queue.enqueue(
-                NewRun(id=run_id, thread_id=str(run_id), agent="asking", input=text, config={}, metadata={})
-            )
-            count += 1
+        while len(ids) < passed * rate:
+            ids.append(uuid4())
+            await queue.enqueue(asking.question(ids[-1]))
         await asyncio.sleep(0.005)
-    return count
-
-
-async def _rows(pool: Pool, statement: str) -> list[tuple[Any, ...]]:
-    async with pool.connection() as connection:
-        return await (await connection.execute(statement.encode())).fetchall()
-
-
-async def until_live(pool: Pool, count: int) -> None:
-    give_up_at = time.monotonic() + processes.START_SECONDS
-    while (await _rows(pool, "SELECT count(*) FROM workers WHERE state = 'live'"))[0][0] < count:
-        if time.monotonic() > give_up_at:
-            sys.exit(f"the workers did not start within {processes.START_SECONDS:g} s")
-        await asyncio.sleep(0.1)
-
-
-async def _until_ended(pool: Pool, count: int) -> None:
-    give_up_at = time.monotonic() + GRACE_SECONDS
-    wanted = f"SELECT count(*) FROM runs WHERE status IN {ENDED}"
-    while (await _rows(pool, wanted))[0][0] < count:
-        if time.monotonic() > give_up_at:
-            return
-        await asyncio.sleep(0.1)
+    return ids
 
 
 def _report(seen: Seen, *, retries_percent: float, strict: bool) -> int:
@@ -232,10 +155,10 @@ def _report(seen: Seen, *, retries_percent: float, strict: bool) -> int:
     unfinished = seen.runs - seen.statuses["succeeded"]
     return report.verdict(
         [
-            _most("breaker open everywhere", max(seen.opened), OPEN_WITHIN_SECONDS, " s"),
-            _most("probes in the busiest second", busiest(probes, 1.0), 1),
-            _most("retries per call", seen.retries_percent, retries_percent, " %"),
-            _most("runs that did not succeed", unfinished, 0),
+            most("breaker open everywhere", max(seen.opened), OPEN_WITHIN_SECONDS, " s"),
+            most("probes in the busiest second", busiest(probes, 1.0), 1),
+            most("retries per call", seen.retries_percent, retries_percent, " %"),
+            most("runs that did not succeed", unfinished, 0),
         ],
         strict=strict,
     )
@@ -244,10 +167,6 @@ def _report(seen: Seen, *, retries_percent: float, strict: bool) -> int:
 def _recovery(seen: Seen) -> float:
     answered = [request.at for request in seen.requests if request.outcome == "answered" and request.at > seen.ended_at]
     return min(answered, default=float("inf")) - seen.ended_at
-
-
-def _most(name: str, measured: float, limit: float, unit: str = "") -> report.Target:
-    return report.Target(name=name, measured=measured, limit=limit, at_least=False, unit=unit)
 
 
 if __name__ == "__main__":

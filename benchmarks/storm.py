@@ -10,7 +10,6 @@ settings: calls wait for their slots. Then without: the provider refuses with 42
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -19,20 +18,18 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-import outage
+import asking
 import processes
 import report
-from outlast.domain.run import NewRun
+from asking import most
 from outlast.queues.queue import RunQueue
 from outlast.storage.postgres.pool import Pool
 from outlast.testing.providers import ProviderProcess, Request, busiest
 
 AT_ONCE = 50
 GRACE_SECONDS = 120.0
-ENDED = ("succeeded", "failed", "cancelled")
 LIMITS = "OUTLAST_CALLS__LIMITS"
 
 
@@ -78,9 +75,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = report.parser(__doc__ or "")
-    parser.add_argument("--workers", type=int, default=4, help="worker processes (%(default)s)")
-    parser.add_argument("--concurrency", type=int, default=500, help="runs at the same time in each (%(default)s)")
+    parser = asking.arguments_of(__doc__ or "")
     parser.add_argument("--runs", type=int, default=2000, help="runs, all at once (%(default)s)")
     parser.add_argument("--rate", type=float, default=20.0, help="requests per second that are allowed (%(default)s)")
     parser.add_argument("--window", type=float, default=60.0, help="seconds over which that is counted (%(default)s)")
@@ -95,7 +90,7 @@ def _allowed(arguments: argparse.Namespace) -> int:
 
 async def _storms(arguments: argparse.Namespace, url: str, folder: Path) -> list[Seen]:
     limit = {"requests_per_minute": round(arguments.rate * 60), "burst": arguments.burst}
-    async with outage.queue_on(url) as (pool, queue):
+    async with asking.queue_on(url) as (pool, queue):
         storm = partial(_storm, arguments, url, folder, pool, queue)
         return [await storm("with limits", {LIMITS: json.dumps({"openai": limit})}), await storm("without limits", {})]
 
@@ -109,17 +104,15 @@ async def _storm(  # noqa: PLR0917 - all but the last two are the same for both
     name: str,
     settings: dict[str, str],
 ) -> Seen:
-    os.environ.update(settings)
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(ProviderProcess.start())
         await provider.limit(_allowed(arguments), seconds=arguments.window)
-        workers = outage.start_workers(arguments, url, provider.openai_url, folder, stack.enter_context(ExitStack()))
-        for variable in settings:
-            del os.environ[variable]
-        await outage.until_live(pool, len(workers))
+        started = stack.enter_context(ExitStack())
+        logs = asking.start_workers(arguments, url, provider.openai_url, folder, started, **settings)
+        await asking.until_live(pool, len(logs))
         began = time.monotonic()
         ids = await _enqueue(queue, arguments.runs)
-        runs = await _ended(pool, ids, began + arguments.runs / arguments.rate + GRACE_SECONDS)
+        runs = await asking.ended(pool, ids, began + arguments.runs / arguments.rate + GRACE_SECONDS)
         return Seen(
             name=name,
             requests=await provider.requests(),
@@ -131,27 +124,11 @@ async def _storm(  # noqa: PLR0917 - all but the last two are the same for both
         )
 
 
-async def _enqueue(queue: RunQueue, count: int) -> list[str]:
+async def _enqueue(queue: RunQueue, count: int) -> list[UUID]:
     ids = [uuid4() for _ in range(count)]
     for first in range(0, count, AT_ONCE):
-        await asyncio.gather(*(queue.enqueue(_run(run_id)) for run_id in ids[first : first + AT_ONCE]))
-    return [str(run_id) for run_id in ids]
-
-
-def _run(run_id: Any) -> NewRun:
-    given = {"messages": [{"role": "user", "content": f"question {run_id}"}]}
-    return NewRun(id=run_id, thread_id=str(run_id), agent="asking", input=given, config={}, metadata={})
-
-
-async def _ended(pool: Pool, ids: list[str], give_up_at: float) -> list[tuple[str, int]]:
-    """Return status and errors of the runs once all have ended."""
-    while True:
-        async with pool.connection() as connection:
-            cursor = await connection.execute("SELECT status, errors::int FROM runs WHERE id = ANY(%s::uuid[])", [ids])
-            rows = await cursor.fetchall()
-        if time.monotonic() > give_up_at or all(status in ENDED for status, _ in rows):
-            return rows
-        await asyncio.sleep(0.2)
+        await asyncio.gather(*(queue.enqueue(asking.question(run_id)) for run_id in ids[first : first + AT_ONCE]))
+    return ids
 
 
 def _report(storms: list[Seen], *, above: float, strict: bool) -> int:
@@ -171,15 +148,11 @@ def _report(storms: list[Seen], *, above: float, strict: bool) -> int:
     limited, free = storms
     return report.verdict(
         [
-            _most("requests above the limit", limited.above_percent, above, "%"),
-            *(_most(f"runs that did not succeed, {storm.name}", storm.unfinished, 0) for storm in (limited, free)),
+            most("requests above the limit", limited.above_percent, above, "%"),
+            *(most(f"runs that did not succeed, {storm.name}", storm.unfinished, 0) for storm in (limited, free)),
         ],
         strict=strict,
     )
-
-
-def _most(name: str, measured: float, limit: float, unit: str = "") -> report.Target:
-    return report.Target(name=name, measured=measured, limit=limit, at_least=False, unit=unit)
 
 
 if __name__ == "__main__":

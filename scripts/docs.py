@@ -47,7 +47,7 @@ def _default(setting: Setting) -> str:
     if value is None or value in ("", ()):
         return "none" if value is None else "empty"
     # JSON and TOML write these alike.
-    return f"`{_VALUE.dump_json(value).decode()}`"
+    return f"`{_VALUE.dump_json(value, fallback=str).decode()}`"
 
 
 def _cell(text: str | None) -> str:

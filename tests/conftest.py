@@ -1,6 +1,6 @@
 import os
 import shutil
-import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,10 +13,23 @@ from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.testing.postgres import Databases
+from quick_directory import quick_directory, use_for_tmp_path
 from savers import OpenSaver
 from sdk_clients import forget_clients, remember_clients
 
 remember_clients()
+use_for_tmp_path()
+
+#: Folders whose modules have few tests and take long: they start processes.
+SLOW = ("cli", "faults", "torture", "recovery", "examples", "storage/postgres/embedded")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take long: the one that began last would keep a single process busy at the end."""
+    here = Path(__file__).parent
+    folders = {item.path: item.path.parent.relative_to(here).as_posix() for item in items if here in item.path.parents}
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (not folders.get(item.path, "").startswith(SLOW), -tests[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,8 +44,7 @@ def server_url() -> Iterator[str]:
     if given := os.environ.get("OUTLAST_TEST_DATABASE_URL"):
         yield given
         return
-    # Not pytest's own directory: the path of a Unix socket has at most 107 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="outlast-"))
+    directory = quick_directory()
     try:
         with EmbeddedPostgres.start(directory) as server:
             yield server.url
@@ -43,7 +55,7 @@ def server_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 async def databases(server_url: str) -> AsyncIterator[Databases]:
-    async with Databases.open(server_url) as databases:
+    async with Databases.open(server_url, copy_files=True) as databases:
         yield databases
 
 

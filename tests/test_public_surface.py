@@ -10,11 +10,19 @@ import pytest
 import outlast
 
 PUBLIC = [
+    "Allow",
     "Applied",
+    "AskHuman",
     "Checkpointer",
     "JournalMismatch",
+    "KeyProvider",
     "NotApplied",
     "OutlastError",
+    "Policy",
+    "PolicyFacts",
+    "PolicyRequest",
+    "Refuse",
+    "Secret",
     "chat_model",
     "effect",
     "journal",

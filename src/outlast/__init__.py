@@ -18,14 +18,27 @@ if TYPE_CHECKING:
     from outlast.calls.effects import effect
     from outlast.calls.journal import journal
     from outlast.calls.memory import JournalMismatch
+    from outlast.domain.admission import Allow, AskHuman, Refuse
+    from outlast.domain.key_provider import KeyProvider
+    from outlast.domain.policy import PolicyFacts, PolicyRequest
     from outlast.errors import NotApplied, OutlastError
+    from outlast.policies.policy import Policy
+    from outlast.secret import Secret
 
 __all__ = [
+    "Allow",
     "Applied",
+    "AskHuman",
     "Checkpointer",
     "JournalMismatch",
+    "KeyProvider",
     "NotApplied",
     "OutlastError",
+    "Policy",
+    "PolicyFacts",
+    "PolicyRequest",
+    "Refuse",
+    "Secret",
     "chat_model",
     "effect",
     "journal",
@@ -39,14 +52,22 @@ _HOMES = {
     "Applied": "outlast.calls.effect_outcomes",
     "Checkpointer": "outlast.agents.checkpoints.saver",
     "JournalMismatch": "outlast.calls.memory",
+    "KeyProvider": "outlast.domain.key_provider",
     "NotApplied": "outlast.errors",
     "OutlastError": "outlast.errors",
+    "Secret": "outlast.secret",
     "effect": "outlast.calls.effects",
     "chat_model": "outlast.calls.chat_models",
     "journal": "outlast.calls.journal",
     "middleware": "outlast.agents.middleware",
     "progress": "outlast.agents.progress",
     "wrap": "outlast.calls.chat_models",
+    "Allow": "outlast.domain.admission",
+    "AskHuman": "outlast.domain.admission",
+    "Policy": "outlast.policies.policy",
+    "PolicyFacts": "outlast.domain.policy",
+    "PolicyRequest": "outlast.domain.policy",
+    "Refuse": "outlast.domain.admission",
 }
 
 

@@ -8,6 +8,12 @@
     │   └── NotSupported        a known field asks for what this server does not do
     ├── Unauthenticated         the project's auth does not know the caller
     ├── Forbidden               the project's auth does not allow this to the caller
+    ├── AdmissionRefused        the run may not start (now); nothing was stored (these are in `outlast.refusals`)
+    │   ├── RateLimited           too many requests in too short a time; `retry_after` says when the next one may come
+    │   ├── QueueFull             the tenant has as many runs in the queue as it may have, or they wait for too long
+    │   │   └── Overloaded          the same of the queue as a whole
+    │   ├── BudgetExceeded        a budget is spent; also in the middle of a run
+    │   └── PolicyRefused         a policy does not allow it
     ├── NotFound                no such run, thread or agent
     ├── Conflict                the thing exists but is not in a state that allows this
     │   ├── ThreadConflict      two writers on one thread; the later one was refused
@@ -28,6 +34,7 @@
     ├── NotApplied              an effect says of itself that it was certainly not applied
     ├── EffectUnknown           nobody knows whether an effect was applied, and nobody may be asked here
     ├── EffectMismatch          a step that is executed again asks for another effect in the place of the first
+    ├── Undecipherable          what is stored cannot be decrypted, or is not encrypted though it has to be
     ├── EmbeddingFailed         the project's embedding raised; nothing was stored or searched
     └── StateError              a value of the graph's state
         ├── StateNotSerializable  cannot be stored
@@ -335,6 +342,12 @@ class EffectMismatch(OutlastError):
             "and reads, or give the effect a key of your own"
         )
         self.key = key
+
+
+class Undecipherable(OutlastError):
+    """What is stored cannot be decrypted, or is not encrypted though everything has to be; it is left as it is."""
+
+    code = "undecipherable"
 
 
 class EmbeddingFailed(OutlastError):

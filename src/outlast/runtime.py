@@ -3,44 +3,68 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from random import SystemRandom
 
+from outlast.admission.budget_desk import BudgetDesk
+from outlast.admission.budgets import BudgetCheck
 from outlast.admission.gate import Gate
+from outlast.admission.limits import Limits
 from outlast.admission.payload import PayloadLimits
+from outlast.admission.pipeline import Pipeline
+from outlast.admission.policies import policy_stages
+from outlast.admission.queue_limits import QueueLimits
+from outlast.admission.recording import Recorder
+from outlast.admission.switch_desk import SwitchDesk
 from outlast.agents.checkpoints import erasing
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
+from outlast.agents.key_providers import encrypted
+from outlast.agents.own_policies import policing
 from outlast.agents.registry import Project, Registry
 from outlast.agents.store.postgres_store import PostgresStore
-from outlast.calls.cache import AnswerCache
-from outlast.calls.cache_redis import RedisCache
+from outlast.calls.budgets import Budgets
+from outlast.calls.cache import AnswerCache, CacheBackend
+from outlast.calls.cache_redis import RedisCache, clearing
 from outlast.calls.services import Calls
 from outlast.crons.scheduler import Scheduler
+from outlast.domain.admission import Stage
 from outlast.domain.webhook import WebhookPolicy
 from outlast.errors import DatabaseSetupError
+from outlast.policies.policing import Policing
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
+from outlast.recovery.records import Records
 from outlast.recovery.service import Recovery
 from outlast.recovery.upkeep import Sweeps, Upkeep
 from outlast.settings import CacheSettings, DatabaseSettings, Settings, environment
+from outlast.settings_admission import LimitSettings
 from outlast.storage.postgres import migrate, roles
+from outlast.storage.postgres.admission import AdmissionStore
 from outlast.storage.postgres.assistants import AssistantStore
+from outlast.storage.postgres.audit import AuditLog
 from outlast.storage.postgres.breakers import BreakerStore
+from outlast.storage.postgres.budgets import BudgetStore
+from outlast.storage.postgres.cache_sealing import SealedCache
 from outlast.storage.postgres.call_cache import CallCacheStore
 from outlast.storage.postgres.call_log import CallLog
+from outlast.storage.postgres.claiming import RunningCaps
 from outlast.storage.postgres.crons import CronStore
 from outlast.storage.postgres.effects import EffectStore
+from outlast.storage.postgres.erasure import Erasure
 from outlast.storage.postgres.feedback import FeedbackStore
 from outlast.storage.postgres.items import ItemStore
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.rate_limits import RateLimitStore
+from outlast.storage.postgres.resealing import Resealing
 from outlast.storage.postgres.retention import RetentionStore
 from outlast.storage.postgres.retry_budgets import RetryBudgetStore
 from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.secrets import SharedSecrets
+from outlast.storage.postgres.switches import SwitchStore
 from outlast.storage.postgres.threads import ThreadStore
 from outlast.storage.postgres.usage import UsageStore
 from outlast.storage.postgres.webhooks import WebhookStore
@@ -79,6 +103,9 @@ class Runtime:
     feedback: FeedbackStore
     calls: Calls
     usage: UsageStore
+    admission: AdmissionStore
+    recorder: Recorder
+    audit: AuditLog
 
     @classmethod
     @asynccontextmanager
@@ -95,9 +122,9 @@ class Runtime:
             stack.push_async_callback(pool.close)
             await _require_row_security(pool)
             codec = Codec(max_value_bytes=settings.checkpoint.max_value_bytes)
-            saver = await stack.enter_async_context(
-                Checkpointer.on(database, codec=codec, cache_bytes=settings.checkpoint.cache_bytes)
-            )
+            # Before anything is read: what is encrypted is of no use without its keys.
+            await stack.enter_async_context(encrypted(pool, settings.encryption, project))
+            saver = await stack.enter_async_context(_saver(settings, pool, codec))
             wakeup = await stack.enter_async_context(Wakeup(database).running())
             items = ItemStore(pool)
             store = PostgresStore.of_project(items, project)
@@ -105,6 +132,10 @@ class Runtime:
             stack.push_async_callback(registry.aclose)
             # After what it is built on, and closed before it: streams end first, then what they read from.
             hub = await stack.enter_async_context(EventHub(database, pool, wakeup).running())
+            admission = AdmissionStore(pool)
+            audit = AuditLog(pool, settings.audit.key.reveal().encode())
+            recorder = Recorder(admission, record=settings.admission.record)
+            stack.push_async_callback(recorder.aclose)
             assistants = AssistantStore(pool)
             await assistants.ensure({name: agent.description for name, agent in project.agents.items()})
             yield cls(
@@ -113,7 +144,7 @@ class Runtime:
                 registry=registry,
                 pool=pool,
                 wakeup=wakeup,
-                queue=RunQueue(_run_store(pool, settings), wakeup),
+                queue=RunQueue(_run_store(pool, settings), wakeup, audit=audit),
                 threads=ThreadStore(pool, erasing, values_bytes=settings.server.thread_values_bytes),
                 assistants=assistants,
                 workers=WorkerStore(pool),
@@ -124,7 +155,10 @@ class Runtime:
                 secrets=SharedSecrets(pool),
                 feedback=FeedbackStore(pool),
                 usage=UsageStore(pool),
-                calls=await stack.enter_async_context(_calls(settings, pool, codec)),
+                admission=admission,
+                recorder=recorder,
+                audit=audit,
+                calls=await stack.enter_async_context(_calls(settings, project, pool, codec, wakeup, audit)),
             )
 
     def gate(self) -> Gate:
@@ -137,7 +171,18 @@ class Runtime:
             max_attempts=self.settings.retry.max_attempts,
             webhooks=self.webhook_policy,
             tracing=any(environment().get(key) for key in _TRACING_KEYS),
+            pipeline=Pipeline(self._stages(), self.recorder, audit=self.audit),
         )
+
+    def _stages(self) -> list[Stage]:
+        """Build what is asked about each run, in order."""
+        limits = Limits(self.admission, self.settings.limits)
+        return [
+            Stage("limits", limits.decide, limits.decide_all),
+            *policy_stages(self.policing),
+            Stage("budgets", BudgetCheck(self.budgets).decide),
+            Stage("queue", QueueLimits(self.admission, self.settings.limits).decide),
+        ]
 
     def executor(self, *, isolate: Isolate | None = None) -> Executor:
         """Build what takes one run from claim to settlement."""
@@ -174,7 +219,7 @@ class Runtime:
     def webhook_sender(self, post: Post, *, own: bool) -> WebhookSender:
         """Build what reports ended runs: to paths of the API itself (`own`), or to other hosts."""
         settings = self.settings.webhooks
-        given = parse_secret(settings.secret) if settings.secret else None
+        given = parse_secret(settings.secret.reveal()) if settings.secret else None
 
         async def secret() -> bytes:
             return given or await self.secrets.get(WEBHOOK_SECRET)
@@ -199,11 +244,46 @@ class Runtime:
             most_threads=threads.sweep_limit if threads else 1000,
             items=_minutes(items.sweep_interval_minutes) if items else None,
         )
-        return Upkeep(RetentionStore(self.pool, self.threads), self.settings.retention, sweeps)
+        settings, store = self.settings, RetentionStore(self.pool, self.threads)
+        records = Records(self.pool, self.audit, self.erasure(), settings=settings.audit, retention=settings.retention)
+        return Upkeep(store, settings.retention, sweeps, more=records.jobs())
+
+    def erasure(self) -> Erasure:
+        """Build what erases what belongs to somebody."""
+        clear = clearing(self.settings.calls.cache.redis_url)
+        return Erasure(self.pool, self.threads, self.audit, forget_cache=clear)
+
+    def resealing(self) -> "list[asyncio.Task[None]]":
+        """Start what encrypts rows anew after a rotation of keys, where anything is encrypted."""
+        settings = self.settings.encryption
+        if not self.pool.sealing.on:
+            return []
+        walk = Resealing(self.pool, settled=settings.refresh * 2, batch=settings.batch)
+        return [asyncio.create_task(walk.run(settings.pause), name="outlast-resealing")]
 
     def scheduler(self) -> Scheduler:
         """Build what starts the runs of crons."""
         return Scheduler(self.crons, self.queue, self.gate(), agents=list(self.registry.names))
+
+    @property
+    def policing(self) -> Policing:
+        """Policies and kill switches."""
+        assert self.calls.policing is not None  # noqa: S101 - see `_calls`
+        return self.calls.policing
+
+    def switch_desk(self) -> SwitchDesk:
+        """Build what turns things off and on."""
+        return SwitchDesk(SwitchStore(self.pool), self.queue, self.audit)
+
+    @property
+    def budgets(self) -> Budgets:
+        """What runs may spend."""
+        assert self.calls.budgets is not None  # noqa: S101 - see `_calls`
+        return self.calls.budgets
+
+    def budget_desk(self) -> BudgetDesk:
+        """Build what shows and changes budgets, and lets the runs go on that wait for one."""
+        return BudgetDesk(self.budgets, self.queue, self.audit)
 
     def recovery(self) -> Recovery:
         """Build the reaper of this process."""
@@ -214,6 +294,7 @@ class Runtime:
             recovery=self.settings.recovery,
             worker=self.settings.worker,
             retry=self.settings.retry,
+            release=self.budgets.release,
         )
 
 
@@ -223,7 +304,9 @@ async def work(runtime: Runtime, worker: Worker) -> None:
     beside = [
         asyncio.create_task(runtime.recovery().run(), name="outlast-recovery"),
         asyncio.create_task(runtime.upkeep().run(), name="outlast-upkeep"),
+        *runtime.resealing(),
         asyncio.create_task(runtime.scheduler().run(), name="outlast-crons"),
+        asyncio.create_task(runtime.policing.board.watch(), name="outlast-switches"),
         asyncio.create_task(runtime.webhook_sender(outbound, own=False).run(runtime.wakeup), name="outlast-webhooks"),
     ]
     try:
@@ -235,19 +318,31 @@ async def work(runtime: Runtime, worker: Worker) -> None:
         await outbound.aclose()
 
 
+def _saver(settings: Settings, pool: Pool, codec: Codec) -> AbstractAsyncContextManager[Checkpointer]:
+    cache_bytes = settings.checkpoint.cache_bytes
+    return Checkpointer.on(settings.database, codec=codec, cache_bytes=cache_bytes, sealing=pool.sealing)
+
+
 @asynccontextmanager
-async def _calls(settings: Settings, pool: Pool, codec: Codec) -> AsyncGenerator[Calls]:
+async def _calls(  # noqa: PLR0917 - what they are made of
+    settings: Settings, project: Project, pool: Pool, codec: Codec, wakeup: Wakeup, audit: AuditLog
+) -> AsyncGenerator[Calls]:
     """Open what the calls of this process share."""
     log = CallLog(settings.database, pool)
     # Processes that run no agents never write to it.
     await log.open(connect=False)
     try:
-        async with _cache(settings.calls.cache, pool, codec) as cache:
+        async with (
+            _cache(settings.calls.cache, pool, codec) as cache,
+            policing(settings.policies, project, pool, wakeup, audit) as policies,
+        ):
             yield Calls(
                 settings=settings.calls,
                 codec=codec,
                 log=log,
                 effects=EffectStore(pool),
+                policing=policies,
+                budgets=Budgets(settings.budgets, BudgetStore(pool, zone=settings.budgets.time_zone)),
                 usage=UsageStore(pool),
                 rates=RateLimitStore(pool),
                 breaker_store=BreakerStore(pool),
@@ -262,13 +357,17 @@ async def _calls(settings: Settings, pool: Pool, codec: Codec) -> AsyncGenerator
 async def _cache(settings: CacheSettings, pool: Pool, codec: Codec) -> AsyncGenerator[AnswerCache]:
     """Open the cache of model calls, which is asked where the settings or a model say so."""
     if not settings.redis_url:
-        yield AnswerCache(backend=CallCacheStore(pool), codec=codec, settings=settings)
+        yield AnswerCache(backend=_kept(CallCacheStore(pool), pool), codec=codec, settings=settings)
         return
     redis = RedisCache.at(settings.redis_url)
     try:
-        yield AnswerCache(backend=redis, codec=codec, settings=settings)
+        yield AnswerCache(backend=_kept(redis, pool), codec=codec, settings=settings)
     finally:
         await redis.aclose()
+
+
+def _kept(backend: CacheBackend, pool: Pool) -> CacheBackend:
+    return SealedCache(backend, pool.sealing) if pool.sealing.on else backend
 
 
 def _minutes(minutes: int | None) -> timedelta | None:
@@ -278,9 +377,10 @@ def _minutes(minutes: int | None) -> timedelta | None:
 def _run_store(pool: Pool, settings: Settings) -> RunStore:
     return RunStore(
         pool,
-        erase=erasing.delete_runs_in,
+        erase=partial(erasing.delete_runs_in, sealing=pool.sealing),
         thread_values_bytes=settings.server.thread_values_bytes,
         temporary_grace=settings.retention.temporary,
+        caps=_caps(settings.limits),
     )
 
 
@@ -292,6 +392,11 @@ async def _require_row_security(pool: Pool) -> None:
             warning = await roles.check(connection)
     if warning:
         log.warning("%s", warning)
+
+
+def _caps(limits: LimitSettings) -> RunningCaps:
+    own = {name: tenant.running for name, tenant in limits.tenants.items() if tenant.running is not None}
+    return RunningCaps(general=limits.running_per_tenant, tenants=own)
 
 
 async def _require_current_schema(settings: DatabaseSettings) -> None:

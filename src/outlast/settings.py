@@ -13,26 +13,34 @@ from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from outlast import setting_names
+from outlast import setting_files, setting_names
 from outlast.errors import ConfigurationError
+from outlast.secret import Secret
+from outlast.setting_branch import Branch
+from outlast.settings_admission import AdmissionSettings, LimitSettings
+from outlast.settings_audit import AuditSettings
+from outlast.settings_auth import AuthSettings
+from outlast.settings_budgets import BudgetSettings
+from outlast.settings_encryption import EncryptionSettings
+from outlast.settings_policies import PolicySettings
+from outlast.settings_retention import RetentionSettings
 
 
-class _Branch(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _seconds_of_text(cls, given: object) -> object:
-        return setting_names.seconds_of_text(cls, given)
-
-
-class DatabaseSettings(_Branch):
+class DatabaseSettings(Branch):
     """Where the state is."""
 
-    url: str = Field(default="", description="PostgreSQL URL or DSN; empty: a private server in `.outlast/`")
+    url: str = Field(
+        default="", repr=False, description="PostgreSQL URL or DSN; empty: a private server in `.outlast/`"
+    )
     # Lower case letters only: it goes into search_path, and a quoted name would surprise every other tool.
     schema_name: Annotated[
         str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="the schema that holds everything of ours")
@@ -43,7 +51,7 @@ class DatabaseSettings(_Branch):
     pooler: bool = Field(default=False, description="a transaction pooler is between: no prepared statements")
 
 
-class WorkerSettings(_Branch):
+class WorkerSettings(Branch):
     """How a worker runs runs, and when it is believed to be dead."""
 
     concurrency: Annotated[int, Field(ge=1, le=1000, description="runs at the same time in one process")] = 32
@@ -67,7 +75,7 @@ class WorkerSettings(_Branch):
         return self
 
 
-class RetrySettings(_Branch):
+class RetrySettings(Branch):
     """What happens after an attempt fails or its worker dies."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100, description="attempts that may end in an error")] = 3
@@ -76,37 +84,58 @@ class RetrySettings(_Branch):
     max_crashes: Annotated[int, Field(ge=1, le=100, description="dead workers before the run is a dead letter")] = 3
 
 
-class RecoverySettings(_Branch):
+class RecoverySettings(Branch):
     """How dead workers are found."""
 
     scan: timedelta = Field(default=timedelta(milliseconds=500), description="how often to look")
     batch: Annotated[int, Field(ge=1, description="most runs taken from dead workers per scan")] = 200
 
 
-class ServerSettings(_Branch):
+class ServerSettings(Branch):
     """The HTTP API."""
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8123
     max_body_bytes: Annotated[int, Field(ge=1024, description="larger requests get 413")] = 8 * 1024 * 1024
     max_depth: Annotated[int, Field(ge=4, description="deeper JSON gets 422")] = 64
+    max_head_bytes: Annotated[int, Field(ge=1024, description="a larger request line with headers gets 431")] = (
+        32 * 1024
+    )
+    head_timeout: timedelta = Field(default=timedelta(seconds=10), description="a request's headers are there by then")
+    stall_timeout: timedelta = Field(
+        default=timedelta(seconds=20), description="a client that moves next to nothing for so long is cut"
+    )
+    min_bytes_per_second: Annotated[
+        int, Field(ge=0, description="less of a body that comes, or of an answer that is taken, is next to nothing")
+    ] = 256
+    keep_alive: timedelta = Field(default=timedelta(seconds=20), description="a connection without a request is closed")
+    max_connections: Annotated[int, Field(ge=1, description="more are closed at once")] = 4096
+    max_connections_per_address: Annotated[
+        int | None, Field(ge=1, description="the same for one address; behind a proxy all are one")
+    ] = None
     thread_values_bytes: Annotated[int, Field(ge=0, description="larger states are kept as checkpoints only")] = 2**20
     wait: timedelta = Field(default=timedelta(seconds=60), description="longest time a request waits for a run")
     allow_anonymous: bool = Field(default=False, description="serve other machines without any auth")
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(), description="proxies whose X-Forwarded-For is believed, as 10.0.0.0/8"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="names, besides localhost, by which a server without auth may be called"
+    )
     studio: bool = Field(default=False, description="believe whoever says to be LangGraph Studio, without a proof")
 
 
-class CheckpointSettings(_Branch):
+class CheckpointSettings(Branch):
     """The checkpointer."""
 
     max_value_bytes: Annotated[int, Field(ge=1024, description="largest stored value")] = 16 * 1024 * 1024
     cache_bytes: Annotated[int, Field(ge=0, description="stored values kept in memory")] = 64 * 1024 * 1024
 
 
-class WebhookSettings(_Branch):
+class WebhookSettings(Branch):
     """How ends of runs are reported to the addresses that runs name."""
 
-    secret: str = Field(default="", description="whsec_...; empty: a random one, in the table `secrets`")
+    secret: Secret = Field(default=Secret(), description="whsec_...; empty: a random one, in the table `secrets`")
     networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="addresses that are allowed though not public, as 10.0.0.0/8"
     )
@@ -117,22 +146,7 @@ class WebhookSettings(_Branch):
     give_up: timedelta = Field(default=timedelta(hours=24), description="age of a report that is tried no more")
 
 
-class RetentionSettings(_Branch):
-    """What is deleted by age."""
-
-    sweep: timedelta = Field(default=timedelta(seconds=30), description="how often to look")
-    temporary: timedelta = Field(default=timedelta(minutes=5), description="threads of stateless runs, after the end")
-    outputs: timedelta = Field(default=timedelta(hours=1), description="a run's own values, once its thread has them")
-    events: timedelta = Field(default=timedelta(minutes=2), description="what a run streamed, after its end")
-    journal: timedelta = Field(
-        default=timedelta(days=30), description="answers of calls, of runs that have ended without success"
-    )
-    resumable_events: timedelta = Field(default=timedelta(hours=1), description="the same, if stream_resumable")
-    effects: timedelta = Field(default=timedelta(days=30), description="effects of runs that cannot be executed again")
-    usage: timedelta = Field(default=timedelta(days=90), description="usage of single calls; then it is kept by day")
-
-
-class RateSettings(_Branch):
+class RateSettings(Branch):
     """What a provider, or one model of it, allows; None: no limit of ours."""
 
     requests_per_minute: Annotated[int | None, Field(ge=1, description="requests, of all processes together")] = None
@@ -143,7 +157,7 @@ class RateSettings(_Branch):
     )  # fmt: skip
 
 
-class BreakerSettings(_Branch):
+class BreakerSettings(Branch):
     """When a model is left alone because it fails, for all processes together."""
 
     failures: Annotated[int, Field(ge=1, description="failures in the window that open it, at least")] = 5
@@ -153,7 +167,7 @@ class BreakerSettings(_Branch):
     longest: timedelta = Field(default=timedelta(seconds=30), description="longest time between probes")
 
 
-class CallRetrySettings(_Branch):
+class CallRetrySettings(Branch):
     """Tries of one call at one model, by kind of error; each figure counts the first try."""
 
     timeout: Annotated[int, Field(ge=1, le=10, description="tries when no answer comes in time")] = 3
@@ -166,16 +180,16 @@ class CallRetrySettings(_Branch):
     allowance: Annotated[int, Field(ge=0, description="retries per minute that are always allowed")] = 10
 
 
-class CacheSettings(_Branch):
+class CacheSettings(Branch):
     """Answers of temperature-0 calls, kept for equal questions of the same tenant."""
 
     enabled: bool = Field(default=False, description="keep them, unless a model says cache=False")
     ttl: timedelta = Field(default=timedelta(hours=24), description="how long an answer is kept")
-    redis_url: str = Field(default="", description="redis:// or valkey://; empty: in PostgreSQL")
+    redis_url: str = Field(default="", repr=False, description="redis:// or valkey://; empty: in PostgreSQL")
     max_bytes: Annotated[int, Field(ge=1024, description="larger answers are not kept")] = 1024 * 1024
 
 
-class CapSettings(_Branch):
+class CapSettings(Branch):
     """Where a run is stopped because it runs away; None: nowhere."""
 
     turns: Annotated[int | None, Field(ge=1, description="model calls of one run")] = 200
@@ -186,13 +200,13 @@ class CapSettings(_Branch):
     ] = None
 
 
-class AgentCallSettings(_Branch):
+class AgentCallSettings(Branch):
     """What is different for the calls of one agent; what is not given is as in `calls`."""
 
     caps: CapSettings = CapSettings()
 
 
-class PriceSettings(_Branch):
+class PriceSettings(Branch):
     """A price of the project's own, US dollars per million tokens; it wins over the price list."""
 
     input: Annotated[float, Field(ge=0, description="of the question")]
@@ -203,7 +217,7 @@ class PriceSettings(_Branch):
     cache_write: Annotated[float | None, Field(ge=0, description="taken into that cache; none: as input")] = None
 
 
-class ToolSettings(_Branch):
+class ToolSettings(Branch):
     """How tools are called by `outlast.middleware()`."""
 
     timeout: timedelta = Field(default=timedelta(seconds=60), description="for one call of a tool")
@@ -211,7 +225,7 @@ class ToolSettings(_Branch):
     read_tries: Annotated[int, Field(ge=1, le=10, description="tries of tools that only read")] = 3
 
 
-class EffectSettings(_Branch):
+class EffectSettings(Branch):
     """Writes to the outside by `outlast.effect`."""
 
     timeout: timedelta = Field(default=timedelta(seconds=60), description="one call, unless the effect says otherwise")
@@ -222,7 +236,7 @@ class EffectSettings(_Branch):
     cap: timedelta = Field(default=timedelta(seconds=20), description="largest backoff")
 
 
-class CallSettings(_Branch):
+class CallSettings(Branch):
     """Calls of models, tools and effects."""
 
     timeout: timedelta = Field(default=timedelta(minutes=10), description="a call with all its tries and waits")
@@ -270,7 +284,14 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     webhooks: WebhookSettings = WebhookSettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     calls: CallSettings = CallSettings()
+    auth: AuthSettings = AuthSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    limits: LimitSettings = LimitSettings()
+    policies: PolicySettings = PolicySettings()
+    budgets: BudgetSettings = BudgetSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     fault: str = Field(default="", description="fault injection for tests, see outlast.telemetry")
 
 
@@ -279,7 +300,8 @@ def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, An
 
     `project` holds the tables of the project file, `arguments` what the command line gave, both shaped like the tree.
     """
-    url = os.environ.get("DATABASE_URL")
+    variables = setting_files.from_files(os.environ, _file_names())
+    url = variables.get("DATABASE_URL")
     below: tuple[dict[str, Any], ...] = ({"database": {"url": url}} if url else {}, dict(project or {}))
 
     class Loaded(Settings):
@@ -293,9 +315,9 @@ def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, An
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             weaker = (InitSettingsSource(settings_cls, init_kwargs=source) for source in below)
-            return init_settings, env_settings, *weaker
+            return init_settings, _reading(env_settings, variables), *weaker
 
-    unknown = setting_names.unknown_variables(Settings, os.environ) + setting_names.unknown_tables(Settings, below[1])
+    unknown = setting_names.unknown_variables(Settings, variables) + setting_names.unknown_tables(Settings, below[1])
     if unknown:
         raise ConfigurationError(f"settings: {'; '.join(unknown)}")
     try:
@@ -305,12 +327,26 @@ def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, An
         raise ConfigurationError(f"settings: {problems}") from error
 
 
+def _file_names() -> list[str]:
+    """Return every variable that a file may give as well, by `X_FILE`."""
+    known = (setting.variable for setting in setting_names.settings_of(Settings))
+    return ["DATABASE_URL", *(variable for variable in known if variable is not None)]
+
+
+def _reading(source: PydanticBaseSettingsSource, variables: Mapping[str, str]) -> PydanticBaseSettingsSource:
+    """Let pydantic's source of environment variables read these."""
+    assert isinstance(source, EnvSettingsSource)  # noqa: S101 - what pydantic-settings makes
+    source.env_vars = {name.lower(): value for name, value in variables.items()}
+    return source
+
+
 def environment() -> Mapping[str, str]:
     """Return the environment, for what a project's file refers to."""
     return MappingProxyType(os.environ)
 
 
 def apply_environment(values: Mapping[str, str]) -> None:
-    """Set the project's `env` for user code; what the process was started with wins."""
+    """Set the project's `env` for user code; what the process was started with wins. Keys in files are read."""
     for name, value in values.items():
         os.environ.setdefault(name, value)
+    setting_files.apply_key_files(os.environ)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import websockets
+from api_operations import BODIES, QUERIES, filled, guarded_operations, resource_operations
 from auth_servers import bearer, guarded, sdk_of
-from fastapi import FastAPI
 from langgraph_sdk import Auth
 from langgraph_sdk.errors import AuthenticationError, NotFoundError, PermissionDeniedError
 from websockets.exceptions import ConnectionClosedError
@@ -17,83 +17,10 @@ from outlast.errors import ConfigurationError
 from outlast.server.auth.authenticate import as_http, parameters_of
 from outlast.server.auth.authorize import decided
 from outlast.server.auth.users import User, as_user
-from outlast.server.http_section import OPEN
 from outlast.server.problems import problem
-from outlast.server.routes import ROUTERS
 
-# What each operation needs so that nothing but the caller stands in its way: path -> method -> body.
-BODIES: dict[str, dict[str, Any]] = {
-    "/assistants": {"post": {"graph_id": "agent", "name": "mine"}},
-    "/assistants/search": {"post": {}},
-    "/assistants/count": {"post": {}},
-    "/assistants/{assistant_id}": {"get": None, "patch": {"name": "new"}, "delete": None},
-    "/assistants/{assistant_id}/versions": {"post": {}},
-    "/assistants/{assistant_id}/latest": {"post": {"version": 1}},
-    "/assistants/{assistant_id}/graph": {"get": None},
-    "/assistants/{assistant_id}/schemas": {"get": None},
-    "/assistants/{assistant_id}/subgraphs": {"get": None},
-    "/assistants/{assistant_id}/subgraphs/{namespace}": {"get": None},
-    "/threads": {"post": {}},
-    "/threads/search": {"post": {}},
-    "/threads/count": {"post": {}},
-    "/threads/prune": {"post": {"thread_ids": ["{thread_id}"]}},
-    "/threads/{thread_id}": {"get": None, "patch": {"metadata": {"a": 1}}, "delete": None},
-    "/threads/{thread_id}/copy": {"post": None},
-    "/threads/{thread_id}/storage": {"get": None},
-    "/threads/{thread_id}/state": {
-        "get": None,
-        "post": {"values": {"messages": []}},
-        "patch": {"metadata": {"a": 1}},
-    },
-    "/threads/{thread_id}/state/{checkpoint_id}": {"get": None},
-    "/threads/{thread_id}/state/checkpoint": {"post": {"checkpoint": {"checkpoint_ns": ""}}},
-    "/threads/{thread_id}/history": {"get": None, "post": {}},
-    "/threads/{thread_id}/stream": {"get": None},
-    "/threads/{thread_id}/stream/events": {"post": {"channels": ["values"]}},
-    "/threads/{thread_id}/commands": {
-        "post": {"id": 1, "method": "run.start", "params": {"assistant_id": "agent", "input": {}}}
-    },
-    "/threads/{thread_id}/runs": {"get": None, "post": {"assistant_id": "agent", "input": {}}},
-    "/threads/{thread_id}/runs/stream": {"post": {"assistant_id": "agent", "input": {}}},
-    "/threads/{thread_id}/runs/wait": {"post": {"assistant_id": "agent", "input": {}}},
-    "/threads/{thread_id}/runs/crons": {"post": {"assistant_id": "agent", "schedule": "0 0 1 1 *"}},
-    "/threads/{thread_id}/runs/{run_id}": {"get": None, "delete": None},
-    "/threads/{thread_id}/runs/{run_id}/cancel": {"post": None},
-    "/threads/{thread_id}/runs/{run_id}/join": {"get": None},
-    "/threads/{thread_id}/runs/{run_id}/stream": {"get": None},
-    "/runs": {"post": {"assistant_id": "agent", "input": {}}},
-    "/runs/stream": {"post": {"assistant_id": "agent", "input": {}}},
-    "/runs/wait": {"post": {"assistant_id": "agent", "input": {}}},
-    "/runs/batch": {"post": [{"assistant_id": "agent", "input": {}}]},
-    "/runs/cancel": {"post": {"thread_id": "{thread_id}", "run_ids": ["{run_id}"]}},
-    "/runs/{run_id}/stream": {"get": None},
-    "/runs/crons": {"post": {"assistant_id": "agent", "schedule": "0 0 1 1 *"}},
-    "/runs/crons/search": {"post": {}},
-    "/runs/crons/count": {"post": {}},
-    "/runs/crons/{cron_id}": {"get": None, "patch": {"enabled": False}, "delete": None},
-    "/store/items": {
-        "put": {"namespace": ["n"], "key": "k", "value": {}},
-        "get": None,
-        "delete": {"namespace": ["n"], "key": "k"},
-    },
-    "/store/items/search": {"post": {"namespace_prefix": ["n"]}},
-    "/store/namespaces": {"post": {}},
-    "/usage": {"get": None},
-}  # fmt: skip
-QUERIES = {"/store/items get": {"namespace": "n", "key": "k"}}
-PLAIN = ("/agent/", "/chat")
-
-
-def operations() -> list[tuple[str, str]]:
-    """Every operation that the API describes, and those that are no operation for everybody."""
-    app = FastAPI()
-    for router in ROUTERS:
-        app.include_router(router)
-    return [(path, method) for path, item in app.openapi()["paths"].items() for method in item]
-
-
-GUARDED = [(path, method) for path, method in operations() if not OPEN.fullmatch(re.sub(r"\{.*?\}", "x", path))]
-OF_RESOURCES = [(path, method) for path, method in GUARDED if not path.startswith(PLAIN)]
+GUARDED = guarded_operations()
+OF_RESOURCES = resource_operations()
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +48,6 @@ async def ids(guard) -> dict[str, str]:
         "checkpoint_id": state["checkpoint"]["checkpoint_id"],
         "namespace": "x",
     }
-
-
-def filled(value: Any, ids: dict[str, str]) -> Any:
-    if isinstance(value, str):
-        return value.format(**ids) if value.startswith("{") else value
-    if isinstance(value, dict):
-        return {key: filled(inner, ids) for key, inner in value.items()}
-    return [filled(inner, ids) for inner in value] if isinstance(value, list) else value
 
 
 async def call(server, path, method, ids, user):
@@ -232,8 +151,14 @@ async def test_the_sdk_raises_its_own_errors(guard, ids):
 
 
 async def test_open_paths_ask_nobody(guard):
-    for path in ("/ok", "/info", "/health", "/metrics", "/docs", "/openapi.json"):
+    for path in ("/ok", "/health", "/health/live"):
         assert (await guard.http.get(path)).status_code == 200, path
+
+
+async def test_what_the_server_says_of_itself_it_says_to_whom_it_knows(guard):
+    for path in ("/info", "/metrics", "/docs", "/openapi.json"):
+        assert (await guard.http.get(path)).status_code == 401, path
+        assert (await guard.http.get(path, headers=bearer("ada"))).status_code == 200, path
 
 
 async def test_the_body_can_be_asked_for_and_is_still_there_for_the_route(guard):

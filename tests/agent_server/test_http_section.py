@@ -320,7 +320,7 @@ async def test_the_description_says_how_to_sign_in(databases, open_runtime, tmp_
         "paths": {"/threads": {"POST": [{"key": ["write"]}]}},
     }
     async with guarded(databases, open_runtime, tmp_path, auth={"openapi": openapi}) as server:
-        schema = (await server.http.get("/openapi.json")).json()
+        schema = (await server.http.get("/openapi.json", headers=bearer("ada"))).json()
         assert schema["components"]["securitySchemes"] == openapi["securitySchemes"]
         assert schema["security"] == [{"key": []}]
         assert schema["paths"]["/threads"]["post"]["security"] == [{"key": ["write"]}]

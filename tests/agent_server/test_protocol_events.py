@@ -518,6 +518,15 @@ async def test_a_frame_that_is_no_text_is_refused_and_the_websocket_stays(server
     assert (answered["id"], answered["error"]) == (2, "not_supported")
 
 
+async def test_a_frame_that_is_deep_or_no_json_is_refused_and_the_websocket_stays(server):
+    address = f"{server.url.replace('http', 'ws')}/threads/{some_id()}/stream/events"
+    deep = '{"id":1,"method":"run.start","params":' + "[" * 1000 + "]" * 1000 + "}"
+    async with connect(address) as socket:
+        for frame in (deep, "[" * 100_000, '{"id":1,"method":"run.start","params":{"a":NaN}}'):
+            await socket.send(frame)
+            assert orjson.loads(await asyncio.wait_for(socket.recv(), LIMIT))["error"] == "invalid_argument"
+
+
 async def test_a_websocket_of_no_thread_is_closed_for_good(server):
     address = server.url.replace("http", "ws") + "/threads/no%20uuid/stream/events"
     async with connect(address) as socket:

@@ -102,7 +102,7 @@ async def test_checkpoints_and_debug_tell_where_and_nothing_secret(client: Any, 
     parts = await parts_of(
         client.runs.stream(
             thread_id, "steps", input={"log": []}, stream_mode=["checkpoints", "debug"],
-            config={"configurable": {"password": "hunter2"}},
+            config={"configurable": {"owner": "hunter2"}},
         )
     )  # fmt: skip
 

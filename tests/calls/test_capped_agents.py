@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from asking import scope_of
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -12,6 +11,7 @@ from langchain_core.tools import tool
 from pydantic import Field
 
 import outlast
+from asking import scope_of
 from outlast.calls import scope
 from outlast.calls.scope import Scope
 from outlast.calls.services import Calls

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from asking import scope_of
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.outputs import ChatResult
 
+from asking import scope_of
 from outlast import telemetry
 from outlast.agents.failures import classify
 from outlast.calls.call import Answer, ModelCall, Target, Usage

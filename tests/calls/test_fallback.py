@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from asking import ask, openai, said, target_of
 from langchain_anthropic import ChatAnthropic
 
+from asking import ask, openai, said, target_of
 from outlast import telemetry
 from outlast.calls.call import Target
 from outlast.calls.services import Calls

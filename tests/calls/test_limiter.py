@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from asking import ask, openai, question, said
 from langchain_core.messages import HumanMessage
 
+from asking import ask, openai, question, said
 from outlast import telemetry
 from outlast.calls.call import Answer
 from outlast.calls.limiter import Rates

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from asking import ask, openai, question, said
 
+from asking import ask, openai, question, said
 from outlast import telemetry
 from outlast.calls.services import Calls
 from outlast.errors import BadAnswer, ProviderRefused, ProviderUnauthorized, ProviderUnavailable

@@ -9,6 +9,8 @@ from outlast.storage.postgres.runs import RunStore
 
 AGENTS = ("a",)
 MAX_CRASHES = 3
+#: What the statement of the claim is told where no tenant was served before.
+ANY_TURN: dict[str, Any] = {"after": ""}
 
 
 def new_run(thread_id: str = "t", **given: Any) -> NewRun:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from psycopg import AsyncConnection
-from run_rows import AGENTS, MAX_CRASHES
+from run_rows import AGENTS, ANY_TURN, MAX_CRASHES
 
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pool import connect
@@ -15,7 +15,7 @@ from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.workers import LOCK_CLASS
 
 RUNS, INTAKE, ENDS, WORKERS = Queries("runs"), Queries("run_intake"), Queries("run_ends"), Queries("workers")
-QUEUED, ENDED, BLOCKED, WAITING, RUNNING = 20_000, 200_000, 500, 500, 100
+QUEUED, ENDED, BLOCKED, WAITING, RUNNING = 20_000, 50_000, 500, 500, 100
 
 _FILL = """
 INSERT INTO threads (key, thread_id)
@@ -81,8 +81,9 @@ def blocks(plan: dict[str, Any]) -> int:
 
 async def test_a_claim_reads_the_index_of_what_is_claimable_and_nothing_else(filled: AsyncConnection[Any]) -> None:
     found = await plan(
-        filled, RUNS.claim, worker_id=await _live_worker(filled), agents=list(AGENTS), limit=8, max_crashes=MAX_CRASHES
-    )
+        filled, RUNS.claim, worker_id=await _live_worker(filled), agents=list(AGENTS), limit=8, max_crashes=MAX_CRASHES,
+        **ANY_TURN,
+    )  # fmt: skip
 
     assert scanned(found, "runs") == {"runs_claimable", "runs_pkey"}
     assert found["Actual Rows"] == 8

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.base.id import uuid6
 from psycopg import AsyncConnection
-from run_rows import AGENTS, MAX_CRASHES, add_worker, claim_one, new_run, rows
+from run_rows import AGENTS, ANY_TURN, MAX_CRASHES, add_worker, claim_one, new_run, rows
 
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.domain.outcome import Failed, Settlement, Succeeded, Waiting, settle
@@ -115,7 +115,7 @@ async def test_two_claims_at_the_same_moment_are_disjoint(
         await store.enqueue(run)
 
     async with other.transaction():
-        parameters = {"worker_id": mine, "agents": list(AGENTS), "limit": 4, "max_crashes": MAX_CRASHES}
+        parameters = {"worker_id": mine, "agents": list(AGENTS), "limit": 4, "max_crashes": MAX_CRASHES, **ANY_TURN}
         cursor = await other.execute(RUNS.claim, parameters)
         first = {row[0] for row in await cursor.fetchall()}
         # Not blocked by the first claim, which is still uncommitted.
@@ -199,7 +199,7 @@ async def test_the_second_of_two_answers_is_refused(store: RunStore, pool: Pool,
             await waiting_for_a_lock(pool, number)
     first, second = await asyncio.gather(*answers, return_exceptions=True)
 
-    assert first is None
+    assert first is RunStatus.QUEUED
     assert isinstance(second, Conflict)
     assert (await claim_one(store, worker)).answer == "yes"
 
@@ -313,7 +313,7 @@ async def test_a_worker_that_dies_while_it_claims_loses_the_runs_at_the_next_sca
     lease = timedelta(milliseconds=1)
 
     async with other.transaction():
-        parameters = {"worker_id": worker, "agents": list(AGENTS), "limit": 4, "max_crashes": MAX_CRASHES}
+        parameters = {"worker_id": worker, "agents": list(AGENTS), "limit": 4, "max_crashes": MAX_CRASHES, **ANY_TURN}
         await other.execute(RUNS.claim, parameters)
         assert len(await liveness.declare_dead(lease=lease, grace=lease)) == 1
         assert await liveness.reap(limit=10) == [], "the claim is not committed yet"

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import connect
+from quick_directory import quick_directory
 from waiting import until
 
 # Production's own figures: what is shown here is that they hold.
@@ -31,7 +31,7 @@ AS_SHIPPED = {"lease": seconds(15), "heartbeat": seconds(1)}
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="outlast-")).resolve()
+    directory = quick_directory().resolve()
     try:
         yield directory
     finally:

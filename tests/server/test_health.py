@@ -1,5 +1,6 @@
 """What a load balancer asks."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -65,14 +66,16 @@ async def test_with_the_database_away(database_url, open_runtime):
         assert health.status_code == 503
         assert not health.json()["checks"]["database"]["ok"]
         assert (await http.get("/ok")).json() == {"ok": True}
-        for method, path, body in (
+        asked = (
             ("POST", "/agent/start", {"agent": "echo", "input": 1}),
             ("GET", f"/agent/status/{started['task_id']}", None),
             ("GET", f"/agent/state/{started['thread_id']}", None),
             ("POST", f"/agent/cancel/{started['task_id']}", None),
             ("POST", "/chat", {"user_id": "ann", "message": "x"}),
-        ):
-            response = await http.request(method, path, json=body)
+        )
+        # Each waits for a connection for as long as it may: all together.
+        for response in await asyncio.gather(*(http.request(method, path, json=body) for method, path, body in asked)):
+            path = response.request.url.path
             assert (response.status_code, response.json()["code"]) == (503, "database_unavailable"), path
             assert response.headers["Retry-After"] == "1"
             assert "password" not in response.text

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from outlast.errors import ConfigurationError
 from outlast.server.app import serve
 from outlast.server.listening import address, listen
-from outlast.settings import ServerSettings
+from outlast.settings import AuthSettings, ServerSettings
 from waiting import until
 
 
@@ -76,6 +77,14 @@ async def _all_at_rest(api):
     return stats["pool_available"] == stats["pool_size"] and not stats["requests_waiting"]
 
 
+async def test_a_client_that_begins_and_does_not_go_on_is_cut(api):
+    async with Serving(api.runtime, head_timeout=timedelta(milliseconds=50)) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /ok HTTP/1.1\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
 async def test_a_taken_port_names_the_next_free_one(api):
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -104,6 +113,30 @@ async def test_reachable_from_elsewhere_is_said_loudly(api, caplog):
         async with Serving(api.runtime):
             pass
     assert not caplog.text
+
+
+async def test_a_page_that_lets_its_own_name_lead_here_gets_nothing(api):
+    async with (
+        Serving(api.runtime, allowed_hosts=("outlast.internal",)) as url,
+        httpx.AsyncClient(base_url=url) as http,
+    ):
+        refused = await http.get("/ok", headers={"host": "evil.example"})
+        assert (refused.status_code, refused.json()["code"]) == (421, "misdirected_request")
+        for host in ("localhost:8123", "outlast.internal"):
+            assert (await http.get("/ok", headers={"host": host})).status_code == 200
+
+
+async def test_where_callers_are_asked_who_they_are_other_machines_are_served(databases, open_runtime):
+    database_url = await databases.create()
+    async with (
+        open_runtime(database_url, auth=AuthSettings(keys=True)) as runtime,
+        Serving(runtime, host="0.0.0.0") as url,
+        httpx.AsyncClient(base_url=url.replace("0.0.0.0", "127.0.0.1")) as http,
+    ):
+        named = {"host": "outlast.example.com"}
+        assert (await http.get("/ok", headers=named)).status_code == 200
+        assert (await http.post("/threads/search", json={}, headers=named)).status_code == 401
+    await databases.drop(database_url)
 
 
 def test_an_ipv6_address_is_written_in_brackets():

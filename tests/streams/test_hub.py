@@ -1,11 +1,12 @@
 """What listeners hear: everything, once, in order, wherever the run is and whenever they come."""
 
 import asyncio
+from contextlib import aclosing
 from uuid import UUID
 
 import orjson
 import pytest
-from stream_runs import LIVE, OpenProcess, Process, Speaker, ended, ends, heard, key, numbers, said
+from stream_runs import LIVE, WAIT_SECONDS, OpenProcess, Process, Speaker, ended, ends, heard, key, numbers, said
 
 from outlast.domain.options import RunOptions
 from outlast.domain.outcome import Failed, Waiting
@@ -265,9 +266,17 @@ async def test_who_is_too_slow_for_the_ring_reads_the_database(worker: Process, 
     speaker = await worker.begin("t")
     follower = listening.hub.follow_run(key("t"), speaker.run.id, after=None)
     await follower.ready()
-    for _ in range(40):
+    # Somebody else keeps up, so that the ring goes on while `follower` does not look.
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        aclosing(listening.hub.follow_run(key("t"), speaker.run.id, after=0)) as quick,
+    ):
         speaker.say(25, size=2000)
-        await heard(listening.hub.follow_run(key("t"), speaker.run.id, after=0), said(speaker.said))
+        async for item in quick:
+            if numbers([item]) == [speaker.said - 1]:
+                if speaker.said == 1000:
+                    break
+                speaker.say(25, size=2000)
     await stored(worker, 1001)
     assert listening.hub.gauges["ring_bytes"] < 1_000_000
     await speaker.end()
@@ -406,14 +415,14 @@ async def test_listeners_come_and_go_between_two_processes(
                 return found
             after, turn = items[-1].pos, turn + 1
 
-    listeners = [asyncio.create_task(listener(index)) for index in range(30)]
-    for _ in range(30):
+    listeners = [asyncio.create_task(listener(index)) for index in range(12)]
+    for _ in range(20):
         speaker.say(10)
         await stored(worker, speaker.said)
     await speaker.end()
 
     for found in await asyncio.gather(*listeners):
-        assert found == list(range(300))
+        assert found == list(range(200))
 
 
 async def test_a_worker_may_be_faster_than_who_started_its_run(worker: Process, listening: Process) -> None:

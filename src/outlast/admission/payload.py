@@ -63,6 +63,17 @@ def check_value(value: Any, limits: PayloadLimits, *, field: str) -> None:
         raise InvalidInput(_too_deep_at(value, limits.max_depth, field), field=field)
 
 
+def check_depth(encoded: bytes, value: Any, max_depth: int) -> None:
+    """Raise InvalidInput when a whole body, as it came and as it was read, has more levels; its `field` is the first.
+
+    Nothing may walk through a value before this: Python's own recursion ends at about 1000 levels.
+    """
+    if _too_deep(encoded, max_depth):
+        detail = _too_deep_at(value, max_depth, "").lstrip(".")
+        field = re.split(r"[.\[ ]", detail, maxsplit=1)[0] if isinstance(value, dict) else ""
+        raise InvalidInput(detail, field=field or "body")
+
+
 def _too_deep(encoded: bytes, max_depth: int) -> bool:
     """Count levels without a Python loop over the value: it may have millions of containers."""
     # Too few brackets to be deep: nearly every request stops here.
@@ -87,7 +98,7 @@ def _too_deep_at(value: Any, max_depth: int, field: str) -> str:
         if depth > max_depth:
             return f"{_spelled(place)} is nested deeper than {max_depth} levels"
         waiting += [(inner, depth + 1, (place, key)) for key, inner in _containers(outer)]
-    return f"{field} is nested deeper than {max_depth} levels"
+    return f"{field or 'body'} is nested deeper than {max_depth} levels"
 
 
 def _spelled(place: "_Place | None") -> str:

@@ -8,6 +8,7 @@ from langgraph.errors import EmptyInputError, GraphRecursionError, InvalidUpdate
 from pydantic import ValidationError
 
 from outlast.domain.outcome import Failed
+from outlast.domain.redaction import redacted
 from outlast.errors import AgentLoadError, OutlastError, ProviderUnavailable
 
 # The same code and input fail the same way each time; trying again only delays the news.
@@ -30,7 +31,7 @@ _LONGEST_WAIT = timedelta(minutes=5)
 
 def classify(error: BaseException) -> Failed:
     """Name the error and say whether another attempt can help."""
-    message = _clean(_text(error) or type(error).__name__)
+    message = _clean(redacted(_text(error)) or type(error).__name__)
     if isinstance(error, AgentLoadError) and error.__cause__ is not None:
         # A factory that connects to something may find it there the next time.
         return replace(classify(error.__cause__), code=error.code, message=message)

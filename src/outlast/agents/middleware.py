@@ -3,8 +3,8 @@
     create_agent(model, tools, middleware=[outlast.middleware(reads={"search"}, effects={"send_mail"})])
     ToolNode(tools, **outlast.middleware(reads={"search"}).hooks)
 
-A call of a tool passes, outermost first: the model is told of an error; the result is cut to size; then an effect is
-applied once, or a read is repeated while it fails; and each call has its time.
+A call of a tool passes, outermost first: the model is told of an error; policies and kill switches are asked; the
+result is cut to size; then an effect is applied once, or a read is repeated while it fails; and each call has its time.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -26,6 +26,7 @@ from outlast.agents.tool_calling import (
     within_sync,
 )
 from outlast.agents.tool_failures import answered, wrong_arguments
+from outlast.agents.tool_permission import asked, asked_sync, passing
 from outlast.agents.tool_rules import Timeouts, ToolRules, rules, settings_now
 from outlast.calls.history import mended
 from outlast.settings import CallSettings
@@ -59,9 +60,12 @@ class OutlastMiddleware(AgentMiddleware[Any, Any, Any]):
             return fitting(result, limit_bytes, name)
 
         try:
-            if kind == "effect":
-                return await tool_effects.applied(request, call, self._rules.effects.get(name, {}), seconds=seconds)
-            return await repeated(self._tries(kind, settings), settings, lambda: call(request))
+            if (refusal := await asked(request)) is not None:
+                return refusal
+            with passing(request):
+                if kind == "effect":
+                    return await tool_effects.applied(request, call, self._rules.effects.get(name, {}), seconds=seconds)
+                return await repeated(self._tries(kind, settings), settings, lambda: call(request))
         # A tool is the user's code and may raise anything.
         except Exception as error:  # noqa: BLE001
             return answered(request, error)
@@ -76,9 +80,12 @@ class OutlastMiddleware(AgentMiddleware[Any, Any, Any]):
             return fitting(within_sync(name, seconds, lambda: handler(asked)), limit_bytes, name)
 
         try:
-            if kind == "effect":
-                return tool_effects.applied_sync(request, call, self._rules.effects.get(name, {}), seconds=seconds)
-            return repeated_sync(self._tries(kind, settings), settings, lambda: call(request))
+            if (refusal := asked_sync(request)) is not None:
+                return refusal
+            with passing(request):
+                if kind == "effect":
+                    return tool_effects.applied_sync(request, call, self._rules.effects.get(name, {}), seconds=seconds)
+                return repeated_sync(self._tries(kind, settings), settings, lambda: call(request))
         # As above.
         except Exception as error:  # noqa: BLE001
             return answered(request, error)
@@ -117,6 +124,7 @@ def middleware(
     - `effects`, or `metadata={"outlast": "effect"}`: applied through `outlast.effect`, once for each call of the
       model, also if the step is executed again. A parameter `idempotency_key` of the tool gets the key. As a mapping,
       it says more by name: `{"refund": {"on_unknown": "retry"}}`.
+    - Policies (`[policies.tools]`) and kill switches are asked first; the model is told of a refusal.
     - `timeout`: seconds for one call, or a mapping by name, where None is no limit (for tools that run agents of
       their own, like `task` of deepagents). A sync tool cannot be stopped; it is no longer waited for.
     - `max_result_bytes`: longer results are cut, and say so.

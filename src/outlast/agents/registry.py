@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,8 @@ class Registry:
         name = source.spec.name
         if name not in self._agents:
             ready: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
-            keeper = asyncio.create_task(self._keep(source, ready), name=f"agent {name}")
+            # In a context of its own: what it opens is everybody's, not that of whoever came first.
+            keeper = asyncio.create_task(self._keep(source, ready), name=f"agent {name}", context=Context())
             try:
                 await asyncio.wait({keeper, ready}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:

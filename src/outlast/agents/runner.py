@@ -66,6 +66,7 @@ async def execute(
     *,
     store: BaseStore | None = None,
     recursion_limit: int = 25,
+    callbacks: Sequence[Any] = (),
 ) -> Outcome:
     """Take the graph as far as it goes; what it says on the way goes to the recorder.
 
@@ -74,6 +75,7 @@ async def execute(
     graph = _equipped(agent, saver, store)
     step_limit.default_to(recursion_limit)
     config = calling.run_config(run, version=agent.version)
+    config["callbacks"] = list(callbacks)
     start = await _start(saver, run, config)
     if isinstance(start.given, Waiting):
         return start.given
@@ -107,7 +109,7 @@ def _equipped(agent: Agent, saver: Checkpointer, store: BaseStore | None) -> Any
 
 async def _start(saver: Checkpointer, run: ClaimedRun, config: RunnableConfig) -> _Start:
     if run.options.tracer is not None:
-        config["callbacks"] = [calling.tracer(run.options.tracer)]
+        config["callbacks"] = [*cast("list[Any]", config.get("callbacks")), calling.tracer(run.options.tracer)]
     head = await saver.aget_tuple(_thread(run)) if _needs_head(run) else None
     checkpoint = calling.checkpoint_of(run)
     if checkpoint is None or (head is not None and calling.is_of(run, head)):

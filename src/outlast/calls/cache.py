@@ -20,6 +20,7 @@ from outlast.calls.encoding import ValueCodec
 from outlast.calls.restarts import MARK
 from outlast.errors import StateError
 from outlast.settings import CacheSettings
+from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.telemetry import emit
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class CacheBackend(Protocol):
         """Return what is kept, None if nothing is or it has expired."""
         ...
 
-    async def put(self, key: bytes, body: bytes, *, ttl: timedelta) -> None:
-        """Keep it for so long, in the place of what was kept under the key."""
+    async def put(self, key: bytes, body: bytes, *, ttl: timedelta, fence: Fence | None = None) -> None:
+        """Keep it for so long, in the place of what was kept under the key; nothing if its run is known to be gone."""
         ...
 
 
@@ -62,9 +63,9 @@ class AnswerCache:
         """Return an answer's stored form."""
         return await self._tried(lambda: self.backend.get(key))
 
-    async def put(self, key: bytes, body: bytes) -> None:
-        """Keep an answer's stored form."""
-        await self._tried(lambda: self.backend.put(key, body, ttl=self.settings.ttl))
+    async def put(self, key: bytes, body: bytes, *, fence: Fence | None = None) -> None:
+        """Keep an answer's stored form, unless it is of a run that is gone."""
+        await self._tried(lambda: self.backend.put(key, body, ttl=self.settings.ttl, fence=fence))
 
     def encoded(self, answer: Answer, usage: Usage | None) -> bytes | None:
         """Return the stored form; None: it has none, or is too large."""
@@ -149,7 +150,8 @@ async def _ask(cache: AnswerCache, key: bytes, call: ModelCall, following: Handl
         del cache.asking[key]
         asking.set_result(body)
     if body is not None:
-        await cache.put(key, body)
+        run = call.scope
+        await cache.put(key, body, fence=None if run is None else Fence(run_id=run.run_id, epoch=run.epoch))
     return answer
 
 

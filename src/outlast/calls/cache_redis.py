@@ -1,9 +1,11 @@
 """Answers in Redis or Valkey, whose own clock ends their lives."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from outlast.errors import ConfigurationError
+from outlast.storage.postgres.checkpoint_rows import Fence
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -12,6 +14,21 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = 0.5
 _SCHEMES: Final = {"valkey://": "redis://", "valkeys://": "rediss://"}
 _PREFIX: Final = b"outlast:call:"
+
+
+def clearing(url: str) -> Callable[[], Awaitable[int]] | None:
+    """Return what deletes every answer from the server at an address; None without one."""
+    if not url:
+        return None
+
+    async def clear() -> int:
+        redis = RedisCache.at(url)
+        try:
+            return await redis.clear()
+        finally:
+            await redis.aclose()
+
+    return clear
 
 
 class RedisCache:
@@ -45,9 +62,16 @@ class RedisCache:
         """Return what is kept, None if nothing is or it has expired."""
         return await self._client.get(_PREFIX + key)
 
-    async def put(self, key: bytes, body: bytes, *, ttl: timedelta) -> None:
+    async def put(self, key: bytes, body: bytes, *, ttl: timedelta, fence: Fence | None = None) -> None:  # noqa: ARG002 - Redis knows no runs
         """Keep it for so long, in the place of what was kept under the key."""
         await self._client.set(_PREFIX + key, body, px=ttl)
+
+    async def clear(self) -> int:
+        """Delete every answer, whosever; return how many that were."""
+        deleted = 0
+        async for key in self._client.scan_iter(match=_PREFIX + b"*", count=1000):
+            deleted += await self._client.unlink(key)
+        return deleted
 
     async def aclose(self) -> None:
         """Disconnect."""

@@ -31,8 +31,8 @@ def capped(calls: "Calls") -> Layer:
             if scope is None:
                 return await following(call)
             caps, spent = by_agent.get(scope.agent, calls.settings.caps), scope.spent
-            if not spent.restored:
-                await _restore(calls, scope)
+            caps = within_policies(caps, scope)
+            await restore(calls, scope)
             _check(caps, spent, scope)
             # Nothing is awaited between the check and this, so parallel calls cannot pass by the same figure.
             spent.turns += 1
@@ -53,9 +53,25 @@ def caps_of(settings: CallSettings, agent: str) -> CapSettings:
     return settings.caps if own is None else settings.caps.model_copy(update=own.caps.model_dump(exclude_unset=True))
 
 
-async def _restore(calls: "Calls", scope: Scope) -> None:
-    """Add what earlier attempts of this run have used; raises DatabaseUnavailable."""
+def within_policies(caps: CapSettings, scope: Scope) -> CapSettings:
+    """Return the caps, lowered to what `[policies.runs]` allows the tenant and the agent."""
+    policing = scope.calls.policing
+    if policing is None:
+        return caps
+    most = policing.limits(scope.tenant, scope.agent)
+    lower = {
+        cap: limit
+        for cap in ("tokens", "cost_usd", "seconds")
+        if (limit := getattr(most, cap)) is not None and ((own := getattr(caps, cap)) is None or limit < own)
+    }
+    return caps.model_copy(update=lower) if lower else caps
+
+
+async def restore(calls: "Calls", scope: Scope) -> None:
+    """Add what earlier attempts of this run have used, once; raises DatabaseUnavailable."""
     spent = scope.spent
+    if spent.restored:
+        return
     async with spent.lock:
         if spent.restored:
             return
@@ -96,8 +112,12 @@ def _check(caps: CapSettings, spent: Spent, scope: Scope) -> None:
 
 def _reached(cap: str, used: float, limit: float, scope: Scope) -> CapReached:
     emit("call.capped", run_id=scope.run_id, agent=scope.agent, cap=cap, used=used, limit=limit)
+    return CapReached(cap=cap, used=used, limit=limit, setting=f"{_branch(cap, limit, scope)}.{cap}")
+
+
+def _branch(cap: str, limit: float, scope: Scope) -> str:
+    policing = scope.calls.policing
+    if policing is not None and getattr(policing.limits(scope.tenant, scope.agent), cap, None) == limit:
+        return "policies.runs"
     own = scope.calls.settings.agents.get(scope.agent)
-    branch = (
-        f"calls.agents.{scope.agent}.caps" if own is not None and cap in own.caps.model_fields_set else "calls.caps"
-    )
-    return CapReached(cap=cap, used=used, limit=limit, setting=f"{branch}.{cap}")
+    return f"calls.agents.{scope.agent}.caps" if own is not None and cap in own.caps.model_fields_set else "calls.caps"

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from outlast.calls.breaking import breaking
+from outlast.calls.budget_questions import asking_for_budget
+from outlast.calls.budgeted import budgeted
 from outlast.calls.cache import cached
 from outlast.calls.call import Answer, Handler, Layer, ModelCall
 from outlast.calls.caps import capped
@@ -23,6 +25,7 @@ from outlast.calls.journaling import journaled
 from outlast.calls.limiter import limited
 from outlast.calls.mending import mending
 from outlast.calls.metering import metered
+from outlast.calls.policed import policed
 from outlast.calls.provider import ask_provider
 from outlast.calls.retry import retried
 from outlast.errors import CallFailed
@@ -36,13 +39,16 @@ LayerOf: TypeAlias = "Callable[[Calls], Layer]"
 #: Outermost first. What stands before `fallback` is passed once per call, what stands behind it once per target.
 LAYERS: Final[tuple[LayerOf, ...]] = (
     mending,
+    asking_for_budget,
     journaled,
+    policed,
     capped,
     cached,
     fallback,
     retried,
     breaking,
     limited,
+    budgeted,
     metered,
 )
 

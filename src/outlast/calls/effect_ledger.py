@@ -29,6 +29,7 @@ from outlast.calls.effect_memory import EffectMemory, key_in_task, key_of_busine
 from outlast.calls.effect_outcomes import Applied, decode_error, describe, encode_error, is_not_applied
 from outlast.calls.effect_request import Effect, Finished
 from outlast.calls.encoding import ValueCodec
+from outlast.calls.policed import pass_switches
 from outlast.calls.scope import Scope
 from outlast.domain.backoff import full_jitter
 from outlast.domain.effect import EffectRow, Intent, Owner, State
@@ -188,7 +189,8 @@ class EffectLedger:
         emit("effect.replayed", run_id=self.scope.run_id, effect=effect.name, key=row.key)
         if row.body is None:
             raise StateUnreadable(
-                f"effect {effect.name!r} ({row.key}) was applied, but its result could not be stored: {row.error}",
+                f"effect {effect.name!r} ({row.key}) was applied, but its result could not be stored: "
+                f"{row.error or 'it was erased'}",
                 path=effect.name,
             )
         return Finished(self.codec.decode(row.body, path=f"of effect {effect.name!r}"))
@@ -301,6 +303,7 @@ class EffectLedger:
     async def _announced(self, effect: Effect) -> EffectRow | None:
         """Make the intent durable; None: the row is not as it was read, it has to be decided about anew."""
         scope, before = self.scope, effect.row
+        await pass_switches(scope, tool=effect.name)
         emit("effect.before_intent", run_id=scope.run_id, effect=effect.name, key=effect.key)
         intent = Intent(
             key=effect.key, lineage=scope.lineage, task=task_id(effect.execution.place), name=effect.name,

@@ -43,6 +43,12 @@ class Questions:
     #: The execution ends here: it waits for an answer.
     ended: BaseException | None = None
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: What people are shown of calls of tools that they have to approve, by key.
+    approvals: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    #: Calls of tools of which it is not yet known whether they may be made.
+    undecided: int = 0
+    #: Set, and replaced, whenever one is decided.
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)

@@ -126,7 +126,7 @@ class _Call:
 
     async def entered(self, scope: Scope) -> tuple[EffectLedger, Effect]:
         """Find out which effect it is; on the run's loop. Calls are numbered in the order in which they come here."""
-        ledger = _ledger_of(scope)
+        ledger = ledger_of(scope)
         execution = ledger.memory.execution()
         # A business key leaves the numbers of the others alone.
         business_key = self.options.business_key(self.arguments)
@@ -224,7 +224,8 @@ def _scope() -> Scope | None:
     return scope if scope is not None and scope.calls.effects is not None else None
 
 
-def _ledger_of(scope: Scope) -> EffectLedger:
+def ledger_of(scope: Scope) -> EffectLedger:
+    """Return the effects of an attempt that has a database."""
     if scope.effects is None:
         store, codec = scope.calls.effects, scope.calls.codec
         assert store is not None  # noqa: S101 - see _scope

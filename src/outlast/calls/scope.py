@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
 from outlast.calls.deadline import Deadline
 from outlast.calls.spending import Spent
+from outlast.refusals import PolicyRefused
 
 if TYPE_CHECKING:
     from outlast.calls.effect_ledger import EffectLedger
@@ -41,6 +42,12 @@ class Place:
 Locate = Callable[[], Place | None]
 Settled = Callable[[], Awaitable[None]]
 Ask = Callable[[dict[str, Any]], Any]
+Stop = Callable[[str], NoReturn]
+
+
+def cannot_stop(reason: str) -> NoReturn:
+    """Refuse where nobody could hand the run back."""
+    raise PolicyRefused(policy="switches", reason=reason)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +79,8 @@ class Scope:
     settled: Settled
     #: Asks a person and returns the answer, or ends the task until there is one (LangGraph's `interrupt`).
     ask: Ask
+    #: Ends the task without failing it, and with it the attempt: the run is handed back and goes on later.
+    stop: Stop = field(default=cannot_stop, repr=False)
     #: What the graph ends a task with that has not failed, as the above does.
     bubbles: tuple[type[BaseException], ...] = ()
     #: The effects of the attempt, once there is one.

@@ -15,9 +15,11 @@ from outlast.calls.local_rates import LocalRates
 from outlast.calls.prices import Prices
 from outlast.calls.retry_budget import BudgetStore, RetryBudgets
 from outlast.calls.spending import UsageLog
+from outlast.policies.policing import Policing
 from outlast.settings import CallSettings, load
 
 if TYPE_CHECKING:
+    from outlast.calls.budgets import Budgets
     from outlast.storage.postgres.effects import EffectStore
 from outlast.storage.postgres.call_log import CallLog
 
@@ -45,6 +47,10 @@ class Calls:
     codec: ValueCodec | None = None
     #: The ledger of writes to the outside; None without a database.
     effects: "EffectStore | None" = None
+    #: Policies and kill switches; None without a database.
+    policing: Policing | None = None
+    #: What runs may spend; None without a database.
+    budgets: "Budgets | None" = None
     #: The layers of a model call, composed of all the above: the last thing to be made.
     answer: Handler = field(init=False, repr=False)
 

@@ -51,6 +51,7 @@ async def develop(project: Project, settings: Settings, *, workers: int) -> None
     async with session.database(settings, project.root) as complete:
         await migrate(complete.database)
         async with Runtime.open(complete, project, application_name="outlast-dev") as runtime:
+            await session.announce(runtime, "dev")
             await _run(runtime, example, private=not settings.database.url, workers=workers)
 
 

@@ -131,8 +131,12 @@ async def _execute(runtime: Runtime, run: ClaimedRun, begun: int) -> None:
     # Ctrl-C reaches the whole process group; the worker knows what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.write(begun, b"!")
+    switches = asyncio.create_task(runtime.policing.board.watch(), name="outlast-switches")
     execution.task = asyncio.create_task(runtime.executor().execute(execution), name=f"run-{run.id}")
-    await execution.task
+    try:
+        await execution.task
+    finally:
+        switches.cancel()
 
 
 async def _ended(child: Process, control: RunControl) -> None:

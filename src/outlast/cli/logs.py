@@ -6,13 +6,14 @@ A listener of telemetry like any other; checkpoints and heartbeats are for metri
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
 from outlast import telemetry
+from outlast.domain.redaction import redacted, redacted_value
 
 _SHOWN: Final[Mapping[str, tuple[int, str]]] = {
     "worker.started": (logging.INFO, "worker started"),
@@ -28,6 +29,9 @@ _SHOWN: Final[Mapping[str, tuple[int, str]]] = {
     "call.unpriced": (logging.WARNING, "nobody knows what this model costs; name its price in [calls.prices]"),
     "call.capped": (logging.WARNING, "a run was stopped because it ran away"),
     "effect.unknown": (logging.WARNING, "nobody knows whether an effect was applied; see `outlast effects show KEY`"),
+    "encryption.row_refused": (logging.ERROR, "a row cannot be decrypted; it stays as it is"),
+    "audit.head": (logging.INFO, "the audit log ends here; `outlast audit verify --head` takes it"),
+    "audit.lost": (logging.ERROR, "an entry of the audit log could not be written"),
     "loop.failed": (logging.WARNING, "a background loop failed and goes on"),
 }
 _REPEAT_SECONDS: Final = 10.0
@@ -40,10 +44,11 @@ def configure() -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
     ]
-    formatter = structlog.stdlib.ProcessorFormatter(
+    formatter = (_ForPeople if person else structlog.stdlib.ProcessorFormatter)(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([] if person else [structlog.processors.format_exc_info]),
+            _without_secrets,
             structlog.dev.ConsoleRenderer(pad_event_to=0, pad_level=False)
             if person
             else structlog.processors.JSONRenderer(default=str),
@@ -60,6 +65,22 @@ def configure() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     telemetry.subscribe(_Log())
+
+
+class _ForPeople(structlog.stdlib.ProcessorFormatter):
+    """Renders tracebacks by itself, so that only the whole line can be looked through."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
+def _without_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take secrets out of whatever is logged, by us or by a library; see `domain.redaction`."""
+    for name, value in event.items():
+        # A traceback is rendered later.
+        if name != "exc_info":
+            event[name] = redacted_value(value, name=name)
+    return event
 
 
 class _Log:

@@ -12,7 +12,21 @@ import typer
 from typer.core import TyperGroup
 
 from outlast import __version__
-from outlast.cli import db, effects, importing, runs, usage
+from outlast.cli import (
+    admission,
+    audit,
+    budget,
+    db,
+    effects,
+    encryption,
+    erasing,
+    importing,
+    keys,
+    policy,
+    runs,
+    switch,
+    usage,
+)
 from outlast.cli.failures import exit_code, message, wrong_usage
 from outlast.errors import OutlastError
 
@@ -53,7 +67,13 @@ app = typer.Typer(
 )
 app.add_typer(runs.app, name="runs")
 app.add_typer(effects.app, name="effects")
+app.add_typer(budget.app, name="budget")
+app.add_typer(policy.app, name="policy")
+app.add_typer(switch.app, name="switch")
 app.add_typer(db.app, name="db")
+app.add_typer(encryption.app, name="encryption")
+app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 app.add_typer(importing.app, name="import")
 
 
@@ -141,8 +161,9 @@ def serve(*, host: Host = None, port: Port = None, allow_anonymous: Anonymous = 
     Runs are executed by `outlast worker`. Start as many as you like, on any machine that reaches the database. They
     share nothing but the database, so any of them can answer for any run. SIGTERM lets requests in progress end.
 
-    Other machines are let in where langgraph.json names an auth. Without one, an address that they can reach is
-    refused, unless --allow-anonymous says that something in front of it asks who they are.
+    Other machines are let in where callers are asked who they are: by API keys (auth.keys, `outlast keys create`), by
+    tokens (auth.jwt), or by the auth of langgraph.json. Without, an address that they can reach is refused, unless
+    --allow-anonymous says that something in front of it asks.
 
     \b
     Examples:
@@ -213,3 +234,6 @@ def _arguments(
 
 # Last in the list of commands.
 app.command("usage")(usage.show_usage)
+app.command("erase")(erasing.erase)
+app.command("export")(erasing.export)
+app.command("admission")(admission.show_admission)

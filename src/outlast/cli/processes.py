@@ -32,6 +32,9 @@ async def start_child(settings: Settings, *arguments: str, pass_fds: tuple[int, 
     """
     # Not DATABASE_URL: user code may read that one, and this is ours, of the highest rank.
     environment = {**os.environ, "OUTLAST_DATABASE__URL": settings.database.url}
+    if settings.audit.key and "OUTLAST_AUDIT__KEY_FILE" not in os.environ:
+        # It may be the private database's own, which only the parent looks up.
+        environment["OUTLAST_AUDIT__KEY"] = settings.audit.key.reveal()
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "outlast", *arguments, "--parent", str(os.getpid())),
         stdin=asyncio.subprocess.DEVNULL,

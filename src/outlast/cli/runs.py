@@ -15,8 +15,11 @@ from outlast.domain.run import RunStatus
 from outlast.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
+    from outlast.domain.run import RunView
     from outlast.queues.queue import RunQueue
     from outlast.settings import Settings
+    from outlast.storage.postgres.admission import Recorded
+    from outlast.storage.postgres.pool import Pool
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at runs, and cancel, answer or replay them.")
@@ -55,18 +58,19 @@ def list_runs(
 def show_run(run_id: RunId, *, as_json: AsJson = False) -> None:
     """Show everything about one run.
 
-    Its state, progress, output or error, what it asks if it waits for a person, and what can be done next.
+    Its state, progress, output or error, what it asks if it waits for a person, what admission decided about it, and
+    what can be done next.
 
     \b
     Examples:
       outlast runs show 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e
       outlast runs show 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e --json
     """
-    found = _call(lambda queue, _: queue.store.get(_id(run_id)))
+    found, decided = _shown(_id(run_id))
     if as_json:
         show.json(found)
     else:
-        show.details(found)
+        show.details(found, decided)
 
 
 @app.command()
@@ -127,8 +131,18 @@ def answer(
       outlast runs answer 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e '{"approved": true}'
     """
     key, parsed = _id(run_id), _json(value)
-    _call(lambda queue, _: queue.answer(key, parsed))
-    typer.echo(f"run {key} has its answer and is queued")
+    status = _call(lambda queue, _: queue.answer(key, parsed))
+    typer.echo(f"run {key} has its answer and is {status}")
+
+
+def _shown(run_id: UUID) -> "tuple[RunView, Recorded | None]":
+    from outlast.cli.direct import call_with_pool  # noqa: PLC0415 - `outlast --help` needs no database driver
+    from outlast.storage.postgres.admission import AdmissionStore  # noqa: PLC0415 - as above
+
+    async def both(queue: "RunQueue", pool: "Pool", _settings: "Settings") -> "tuple[RunView, Recorded | None]":
+        return await queue.store.get(run_id), await AdmissionStore(pool).of_run(run_id)
+
+    return call_with_pool(both)
 
 
 def _id(text: str) -> UUID:

@@ -24,6 +24,7 @@ async def serve(project: Project, settings: Settings, *, ready: Callable[[str], 
         session.database(settings, project.root) as complete,
         Runtime.open(complete, project, application_name="outlast-serve") as runtime,
     ):
+        await session.announce(runtime, "serve")
         stopping = asyncio.Event()
         loading = asyncio.create_task(_load_agents(runtime), name="outlast-load")
         with stop_signals(stopping.set):

@@ -1,17 +1,27 @@
 """What most commands begin with: the project of this directory, its settings, its database."""
 
 import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from outlast import settings as settings_module
 from outlast import telemetry
 from outlast.agents.project import LANGGRAPH_FILE, OUTLAST_FILE, Project, find_project
 from outlast.errors import ConfigurationError
+from outlast.secret import Secret
 from outlast.settings import Settings
 
+if TYPE_CHECKING:
+    from outlast.runtime import Runtime
+
+_AUDIT_KEY_BYTES: Final = 32
 Arguments = Mapping[str, Mapping[str, Any]]
 
 
@@ -75,8 +85,31 @@ async def database(settings: Settings, root: Path) -> AsyncGenerator[Settings]:
 
     server = await asyncio.to_thread(EmbeddedPostgres.start, root / ".outlast" / "postgres")
     try:
-        complete = settings.model_copy(update={"database": settings.database.model_copy(update={"url": server.url})})
+        own = {"database": settings.database.model_copy(update={"url": server.url})}
+        complete = with_audit_key(settings.model_copy(update=own), root)
         await migrate(complete.database)
         yield complete
     finally:
         await asyncio.to_thread(server.close)
+
+
+async def announce(runtime: "Runtime", process: str) -> None:
+    """Write into the audit log with which settings a process has started: their hash, which says when they changed."""
+    settings = hashlib.sha256(runtime.settings.model_dump_json().encode()).hexdigest()
+    await runtime.audit.note("config.loaded", f"process:{process}", {"settings": settings})
+
+
+def with_audit_key(settings: Settings, root: Path) -> Settings:
+    """Return settings that sign the audit log: beside a private database there is a private key, made at first use."""
+    if settings.audit.key:
+        return settings
+    file = root / ".outlast" / "audit.key"
+    # Whoever comes second finds the first one's; a link is there whole or not at all.
+    if not file.exists():
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix="audit.", delete=False) as made:
+            made.write(secrets.token_urlsafe(_AUDIT_KEY_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(made.name, file)
+        Path(made.name).unlink()
+    key = Secret(file.read_text(encoding="ascii").strip())
+    return settings.model_copy(update={"audit": settings.audit.model_copy(update={"key": key})})

@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from outlast.domain.run import RunStatus, RunView
+
+if TYPE_CHECKING:
+    from outlast.storage.postgres.admission import Recorded
 
 _COLUMNS: Final = ("id", "status", "agent", "thread", "progress", "created", "error")
 _COLOURS: Final = {
@@ -49,7 +52,7 @@ def table(runs: Sequence[RunView]) -> None:
     Console().print(grid)
 
 
-def details(run: RunView) -> None:
+def details(run: RunView, admission: "Recorded | None" = None) -> None:
     """Print all there is to know, and what can be done."""
     lines = {
         "run": run.id,
@@ -58,6 +61,7 @@ def details(run: RunView) -> None:
         "thread": run.thread_id,
         "progress": _progress(run),
         "created": _time(run.created_at),
+        "admission": _admission(admission),
         "started": _time(run.started_at),
         "ended": _time(run.ended_at),
         "attempts": f"{run.errors} of {run.max_attempts} failed, {run.crashes} ended with their worker",
@@ -72,6 +76,14 @@ def details(run: RunView) -> None:
             sys.stdout.write(f"{name}\n{orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()}\n")
     if hint := _next_step(run):
         sys.stdout.write(f"\n{hint}\n")
+
+
+def _admission(recorded: "Recorded | None") -> str:
+    if recorded is None:
+        return ""
+    decision = recorded.decision
+    by = f", by {decision.stage}" if decision.stage else ""
+    return f"{decision.verdict}{by}: {decision.reason}" if decision.reason else f"{decision.verdict}{by}"
 
 
 def _next_step(run: RunView) -> str:

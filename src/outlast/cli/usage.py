@@ -68,7 +68,7 @@ def show_usage(
       outlast usage --by run --thread order-7 --json
     """
     dimensions = by or [By.PROVIDER, By.MODEL]
-    after = _moment(since)
+    after = moment_of(since)
 
     def query() -> "UsageQuery":
         from outlast.storage.postgres.usage import UsageQuery  # noqa: PLC0415 - `outlast --help` needs no driver
@@ -132,7 +132,7 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).replace("\t", " ").replace("\n", " ")
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
     """Return the beginning of the time that is looked at."""
     age = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if age is not None:

@@ -23,6 +23,7 @@ async def work(project: Project, settings: Settings, *, has_parent: bool) -> Non
     ):
         # All of them now: a run must not be the first to find out that an agent is broken.
         await runtime.registry.load_all()
+        await session.announce(runtime, "worker")
         spare_the_collector()
         worker = runtime.worker(isolate=Isolation(runtime))
         with stop_signals(worker.drain, interrupt=not has_parent):

@@ -15,6 +15,7 @@ from outlast.domain.acting import Principal, acting_for
 from outlast.domain.cron import run_id_of_tick
 from outlast.errors import InvalidInput, OutlastError
 from outlast.queues.queue import RunQueue
+from outlast.refusals import AdmissionRefused
 from outlast.storage.postgres.crons import CronStore, Due, Tick, Tx
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, is_transient
 from outlast.storage.postgres.run_intake import Admission
@@ -83,6 +84,7 @@ class Scheduler:
     async def _admitted(self, connection: Tx, tick: Tick) -> Admission | None:
         try:
             run, intake = self._gate.prepare(request_of(tick), run_id=run_id_of_tick(tick.cron_id, tick.due_at))
+            run = await self._gate.decide(run)
             # A savepoint: what is refused leaves nothing behind, and the cron moves on all the same.
             async with connection.transaction():
                 return await self._queue.store.intake.admit_in(connection, run, intake)
@@ -105,6 +107,9 @@ def _next(tick: Tick) -> datetime | None:
 
 def _is_passing(error: Exception) -> bool:
     """Whether the same tick may succeed in a moment."""
+    if isinstance(error, AdmissionRefused):
+        # By a limit, say. To wait for it would hold up the crons behind this one.
+        return False
     if isinstance(error, OutlastError):
         return error.retryable
     return isinstance(error, CONNECTION_ERRORS) and is_transient(error)

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+from outlast.domain.budget import Question
+
 State: TypeAlias = Literal["intent", "done", "failed", "unknown"]
 
 
@@ -70,6 +72,8 @@ class Asked(NamedTuple):
 
     key: str
     calls: int
+    #: It is about a budget, and `key` stands for the model call that met its limit.
+    budget: Question | None = None
 
 
 class Owner(NamedTuple):

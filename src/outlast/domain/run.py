@@ -8,6 +8,7 @@
        +----------+------ any but the ended ones --> cancelled
 
     queued --> blocked          (it is due later, and another one is due)
+    blocked --> waiting         (its turn has come, and a person has to say yes before it begins)
     waiting --> interrupted     (another run takes its place)
 
 At most one run of a thread is at its front: queued, running or waiting. The others are blocked behind it, in order of
@@ -26,6 +27,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from outlast.domain.acting import DEFAULT_TENANT
+from outlast.domain.decision import Decision
 from outlast.domain.options import PLAIN, CancelAction, Multitask, RunOptions
 
 
@@ -43,7 +45,7 @@ class RunStatus(StrEnum):
 
 
 TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
-    RunStatus.BLOCKED: frozenset({RunStatus.QUEUED, RunStatus.CANCELLED}),
+    RunStatus.BLOCKED: frozenset({RunStatus.QUEUED, RunStatus.WAITING, RunStatus.CANCELLED}),
     RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.BLOCKED, RunStatus.FAILED, RunStatus.CANCELLED}),
     RunStatus.RUNNING: frozenset(RunStatus) - {RunStatus.BLOCKED, RunStatus.RUNNING},
     RunStatus.WAITING: frozenset({RunStatus.QUEUED, RunStatus.INTERRUPTED, RunStatus.CANCELLED}),
@@ -83,6 +85,10 @@ class NewRun:
     #: Where its end is told.
     webhook: str | None = None
     multitask: Multitask = "enqueue"
+    #: Nothing has happened on its thread before.
+    makes_thread: bool = False
+    #: What admission decided, kept with the run; None: it was never asked.
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,21 @@
 """The durable queue of runs, as the rest of the program uses it."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from outlast.domain.acting import across_tenants
 from outlast.domain.intake import Intake
 from outlast.domain.options import CancelAction
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
 from outlast.errors import Conflict, RunEnded
-from outlast.queues.wakeup import CANCEL, QUEUED, SETTLED, Wakeup
+from outlast.queues.wakeup import CANCEL, QUEUED, SETTLED, SWITCHED, Wakeup
+from outlast.storage.postgres.audit import AuditLog
 from outlast.storage.postgres.run_intake import Admission, Key
 from outlast.storage.postgres.runs import RunStore
 from outlast.telemetry import emit
@@ -25,8 +28,9 @@ _MOST_NEW: Final = 4096
 class RunQueue:
     """Every change of a run that others may wait for, and the waiting."""
 
-    def __init__(self, store: RunStore, wakeup: Wakeup) -> None:
+    def __init__(self, store: RunStore, wakeup: Wakeup, *, audit: AuditLog | None = None) -> None:
         self.store = store
+        self._audit = audit
         self._wakeup = wakeup
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         #: Admitted here, and nothing was heard of them since: whoever waits for one need not look whether it has ended.
@@ -46,6 +50,8 @@ class RunQueue:
             del self._new[next(iter(self._new))]
         admission = await self.store.intake.admit(run, intake, key=key)
         self.tell(admission)
+        if intake.resume is not None:
+            await self._note("run.answered", admission.run_id, intake.resume.value)
         return admission
 
     async def admit_all(self, runs: Sequence[tuple[NewRun, Intake]], *, key: Key | None = None) -> list[Admission]:
@@ -115,6 +121,12 @@ class RunQueue:
             self._wakeup.tell(SETTLED, ended)
             self._wakeup.tell(QUEUED)
 
+    async def _note(self, action: str, run_id: UUID, payload: object = None) -> None:
+        if self._audit is not None:
+            # A hash of what was said, which whoever has it can compare.
+            said = None if payload is None else json.dumps(payload, default=repr, sort_keys=True).encode()
+            await self._audit.note(action, f"run:{run_id}", payload=said)
+
     async def delete(self, run_id: UUID, *, timeout: timedelta, access: str | None = None) -> None:  # noqa: ASYNC109 - as `wait`
         """Delete a run; one that runs is cancelled first. What it wrote into its thread stays.
 
@@ -131,15 +143,25 @@ class RunQueue:
         self._wakeup.tell(SETTLED, [run_id])
         self._wakeup.tell(QUEUED)
 
-    async def answer(self, run_id: UUID, answer: Any) -> None:
-        """Give a waiting run its answer; raises Conflict when it was answered already."""
-        await self.store.answer(run_id, answer)
+    async def answer(self, run_id: UUID, answer: Any) -> RunStatus:
+        """Give a waiting run its answer; return its status. Raises as `RunStore.answer`."""
+        status = await self.store.answer(run_id, answer)
+        if status is not RunStatus.QUEUED:
+            self._wakeup.tell(SETTLED, [run_id])
+        self._wakeup.tell(QUEUED)
+        await self._note("run.answered", run_id, answer)
+        return status
+
+    def switched(self) -> None:
+        """Tell that something was switched off or on: who holds runs back looks again, and so do workers."""
+        self._wakeup.tell(SWITCHED)
         self._wakeup.tell(QUEUED)
 
     async def replay(self, run_id: UUID) -> RunStatus:
         """Give a failed run another set of attempts."""
         status = await self.store.replay(run_id)
         self._wakeup.tell(QUEUED)
+        await self._note("run.replayed", run_id)
         return status
 
     async def wait(self, run_id: UUID, *, timeout: timedelta | None) -> RunView:  # noqa: ASYNC109 - not an error but an answer
@@ -176,7 +198,9 @@ class RunQueue:
             await asyncio.sleep(_POLL_SECONDS)
             waited = list(self._waiters)
             try:
-                still = await self.store.standing_still(waited) if waited else set[UUID]()
+                # Whoever began to wait first has started this task, and it looks for all of them.
+                with across_tenants():
+                    still = await self.store.standing_still(waited) if waited else set[UUID]()
             # Whoever waits must not wait for ever because the database was away for a moment.
             except Exception as error:  # noqa: BLE001
                 emit("loop.failed", loop="waits", error=type(error).__name__)

@@ -23,7 +23,9 @@ CANCEL = "cancel"
 #: Of threads, by key: there are records that were not there before; somebody follows.
 EVENTS = "events"
 WATCH = "watch"
-TOPICS = (QUEUED, SETTLED, CANCEL, EVENTS, WATCH)
+#: Something was switched off or on.
+SWITCHED = "switched"
+TOPICS = (QUEUED, SETTLED, CANCEL, EVENTS, WATCH, SWITCHED)
 
 Handler = Callable[[str, list[UUID]], None]
 

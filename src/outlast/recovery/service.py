@@ -6,6 +6,7 @@ whose front is empty. A round that fails is followed by the next one; nothing it
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from outlast.domain.acting import acting_for
@@ -40,6 +41,7 @@ class Recovery:
         recovery: RecoverySettings,
         worker: WorkerSettings,
         retry: RetrySettings,
+        release: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self._runs = runs
         self._workers = workers
@@ -47,6 +49,8 @@ class Recovery:
         self._settings = recovery
         self._worker = worker
         self._retry = retry
+        #: Gives back what dead attempts had reserved.
+        self._release = release
         self._rounds = 0
 
     async def run(self) -> None:
@@ -71,6 +75,8 @@ class Recovery:
         if reaped or self._rounds % 10 == 0:
             await self._end_hopeless()
             await self._unblock_stranded()
+            if self._release is not None:
+                await self._release()
         if self._rounds % _FORGET_EVERY_ROUNDS == 0:
             await self._workers.forget_ended()
         self._rounds += 1

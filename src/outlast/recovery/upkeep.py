@@ -8,14 +8,15 @@ A task that fails is tried again at its next turn and does not hold the others b
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from outlast.domain.acting import acting_for
-from outlast.settings import RetentionSettings
-from outlast.storage.postgres.retention import DELIVERIES_KEPT, Cursor, RetentionStore
+from outlast.settings_retention import RetentionSettings
+from outlast.storage.postgres.retention import Aged, Cursor, RetentionStore
 from outlast.telemetry import emit
 
 _BATCH: Final = 1000
@@ -33,7 +34,9 @@ class Sweeps:
 
 
 @dataclass(slots=True)
-class _Job:
+class Job:
+    """What is done again and again."""
+
     what: str
     every: timedelta
     work: Callable[[], Awaitable[int]]
@@ -43,7 +46,9 @@ class _Job:
 class Upkeep:
     """Deletes by age; `run` until cancelled."""
 
-    def __init__(self, store: RetentionStore, settings: RetentionSettings, sweeps: Sweeps) -> None:
+    def __init__(
+        self, store: RetentionStore, settings: RetentionSettings, sweeps: Sweeps, *, more: Sequence[Job] = ()
+    ) -> None:
         self._store = store
         self._settings = settings
         self._most_threads = sweeps.most_threads
@@ -51,16 +56,22 @@ class Upkeep:
         self._events_until: datetime | None = None
         every = settings.sweep
         self._jobs = (
-            _Job("threads", sweeps.threads or every, self.threads),
-            _Job("items", sweeps.items or every, self.items),
-            _Job("events", every, self.events),
-            _Job("outputs", every, self.outputs),
-            _Job("deliveries", every, self.deliveries),
-            _Job("answers", every, self.answers),
-            _Job("effects", every, self.effects),
-            _Job("usage", every, self.usage),
-            _Job("cache", every, self.cache),
+            Job("threads", sweeps.threads or every, self.threads),
+            Job("items", sweeps.items or every, self.items),
+            Job("events", every, self.events),
+            Job("outputs", every, self.outputs),
+            Job("deliveries", every, self.deliveries),
+            Job("answers", every, self.answers),
+            Job("effects", every, self.effects),
+            Job("usage", every, self.usage),
+            Job("cache", every, self.cache),
+            Job("aged", every, self.aged),
+            *more,
         )
+
+    def job(self, what: str) -> Job:
+        """Return one of the tasks by its name."""
+        return next(job for job in self._jobs if job.what == what)
 
     async def run(self) -> None:
         """Look for ever."""
@@ -77,6 +88,12 @@ class Upkeep:
         for thread_id, tenant in expired:
             with acting_for(tenant):
                 deleted += await self._store.expire(thread_id)
+        age = self._settings.threads
+        if age is None:
+            return deleted
+        for thread_id, tenant in await self._store.idle_threads(age=age, limit=self._most_threads):
+            with acting_for(tenant):
+                deleted += await self._store.expire(thread_id, idle=age)
         return deleted
 
     async def items(self) -> int:
@@ -107,7 +124,7 @@ class Upkeep:
 
     async def deliveries(self) -> int:
         """Delete reports that are over."""
-        before = await self._store.now() - DELIVERIES_KEPT
+        before = await self._store.now() - self._settings.deliveries
         return await _batches(lambda: self._store.forget_deliveries(before=before, limit=_BATCH))
 
     async def usage(self) -> int:
@@ -126,11 +143,21 @@ class Upkeep:
         return await _batches(lambda: self._store.forget_answers(age=age, limit=_BATCH))
 
     async def cache(self) -> int:
-        """Delete what the cache of model calls holds too long, and rate limits of keys that are gone."""
+        """Delete what the cache of model calls holds too long, and rate limits of keys and subjects that are gone."""
         limits = await _batches(lambda: self._store.forget_rate_limits(limit=_BATCH))
+        limits += await _batches(lambda: self._store.forget_admission_limits(limit=_BATCH))
         return limits + await _batches(lambda: self._store.forget_cached_answers(limit=_BATCH))
 
-    async def _do(self, job: _Job) -> None:
+    async def aged(self) -> int:
+        """Delete what has nothing but its age."""
+        deleted = 0
+        for kind in Aged:
+            age: timedelta | None = getattr(self._settings, kind.name.lower())
+            if age is not None:
+                deleted += await _batches(partial(self._store.forget_aged, kind, age=age, limit=_BATCH))
+        return deleted
+
+    async def _do(self, job: Job) -> None:
         try:
             deleted = await job.work()
         # The loop must outlive whatever one task meets, or nothing is ever deleted again.

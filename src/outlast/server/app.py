@@ -16,8 +16,11 @@ from outlast.domain.webhook import WebhookTarget
 from outlast.errors import ConfigurationError
 from outlast.runtime import Runtime
 from outlast.server import problems
-from outlast.server.auth.loading import load_auth
+from outlast.server.auth.guard import guard
+from outlast.server.auth.hosts import LocalNames
+from outlast.server.auth.loading import load_callers
 from outlast.server.bodies import BodyLimit
+from outlast.server.connections import GuardedConfig
 from outlast.server.describing import describe
 from outlast.server.envelope import Envelope
 from outlast.server.http_section import wrapped
@@ -34,16 +37,15 @@ _GRACE_SECONDS = 5
 def create_app(runtime: Runtime) -> FastAPI:
     """Build the API on a runtime that is open and stays open.
 
-    Raises ConfigurationError when the project's auth cannot be used.
+    Raises ConfigurationError when the auth that the project or the settings name cannot be used.
     """
     app = FastAPI(title="Outlast", version=outlast.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.runtime = runtime
     app.state.gate = runtime.gate()
     # Tasks that outlive the request that began them.
     app.state.background = set[asyncio.Task[None]]()
-    app.state.auth = load_auth(runtime.project, studio=runtime.settings.server.studio)
-    for router in ROUTERS:
-        app.include_router(router)
+    app.state.auth = load_callers(runtime)
+    guard(app, ROUTERS, app.state.auth)
     describe(app, runtime.project.sections)
     problems.install(app)
     # The last one added is the outermost.
@@ -65,11 +67,13 @@ async def serve(runtime: Runtime, settings: ServerSettings, *, ready: Callable[[
     served, custom = wrapped(app, runtime.project, app.state.auth)
     listening = listen(settings.host, settings.port)
     with listening:
-        if app.state.auth is None and not is_loopback(listening):
+        if app.state.auth is None and is_loopback(listening):
+            served = LocalNames(served, allowed=settings.allowed_hosts)
+        elif app.state.auth is None:
             _check_anonymous(address(listening), allowed=settings.allow_anonymous)
         async with custom.lifespan() if custom else nullcontext(), _reporting(runtime, served):
             try:
-                await _serve(runtime, served, listening, ready)
+                await _serve(runtime, served, settings, listening, ready)
             finally:
                 await _ended(app.state.background)
 
@@ -84,9 +88,13 @@ async def _ended(tasks: set["asyncio.Task[None]"]) -> None:
 
 
 async def _serve(
-    runtime: Runtime, served: ASGIApp, listening: socket.socket, ready: Callable[[str], None] | None
+    runtime: Runtime,
+    served: ASGIApp,
+    settings: ServerSettings,
+    listening: socket.socket,
+    ready: Callable[[str], None] | None,
 ) -> None:
-    server = _Server(_config(served), lambda: ready(address(listening)) if ready else None)
+    server = _Server(_config(served, settings), lambda: ready(address(listening)) if ready else None)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="outlast-http")
     try:
         await asyncio.shield(serving)
@@ -102,8 +110,9 @@ def _check_anonymous(url: str, *, allowed: bool) -> None:
     if not allowed:
         raise ConfigurationError(
             f"{url} can be reached from other machines, and the project has no auth: whoever reaches it could start "
-            "runs and read their results. Name an auth in langgraph.json, use 127.0.0.1 (server.host), or, where "
-            "something in front of it asks who they are, say --allow-anonymous (server.allow_anonymous)"
+            "runs and read their results. Ask for API keys (auth.keys), name an auth in langgraph.json, use 127.0.0.1 "
+            "(server.host), or, where something in front of it asks who they are, say --allow-anonymous "
+            "(server.allow_anonymous)"
         )
     log.warning(
         "%s can be reached from other machines, and requests are not authenticated: whoever reaches it can "
@@ -133,12 +142,12 @@ async def _reporting(runtime: Runtime, served: ASGIApp) -> AsyncGenerator[None]:
             await asyncio.gather(sending, return_exceptions=True)
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
+    return GuardedConfig(
         app,
+        settings,
         # The loop is running already; the process chose it.
         loop="none",
-        http="httptools",
         lifespan="off",
         log_config=None,
         access_log=False,

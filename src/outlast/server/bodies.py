@@ -17,7 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outlast.admission.payload import check_depth
+from outlast.errors import InvalidInput
 from outlast.server.auth.access import require_no_owners, user_of
+from outlast.server.current import runtime_of
 from outlast.server.problems import problem
 
 # An escaped pair, a lone surrogate, any other escape: in this order, so that only lone ones are found.
@@ -27,6 +30,8 @@ _ESCAPE: Final = re.compile(
 # Far more than any model has; without a limit, each of a million unknown fields would become an error message.
 _MOST_FIELDS = 100
 _LONGEST_LENGTH = 18
+# What stands round a value that may have `server.max_depth` levels: a list of runs, a run, its command.
+_LEVELS_AROUND: Final = 8
 
 
 class BodyLimit:
@@ -49,7 +54,8 @@ class BodyLimit:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = dict(scope["headers"])
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        # Each of them: a header may come twice.
+        if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in scope["headers"]):
             return _unsupported("a compressed body is not read; send it without Content-Encoding")
         length = headers.get(b"content-length", b"0")
         if length == b"0" and b"transfer-encoding" not in headers:
@@ -89,26 +95,42 @@ def _is_json(media: bytes) -> bool:
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
-def parse(body: bytes) -> Any:
-    """Return the body's value; raises orjson.JSONDecodeError, also for NaN and for more than 1024 levels.
+def parse(body: bytes, *, max_depth: int) -> Any:
+    """Return the body's value; raises orjson.JSONDecodeError, also for NaN and for what no float holds, as 1e999.
 
     Half a surrogate pair, which some clients send when they cut a text, becomes U+FFFD. An integer of more than 64 bits
-    becomes a float, as in JavaScript.
+    becomes a float, as in JavaScript; of two fields of one name the last one counts, as there.
+    Raises InvalidInput for more levels than a value may have and what stands round it.
     """
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         repaired, changes = _ESCAPE.subn(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
         if not changes or repaired == body:
             raise
-        return orjson.loads(repaired)
+        value = orjson.loads(repaired)
+    check_depth(body, value, max_depth + _LEVELS_AROUND)
+    return value
 
 
-class _JsonRequest(Request):
+class _Refused(HTTPException):
+    """The one kind of exception that FastAPI lets pass while it reads a body."""
+
+    def __init__(self, error: InvalidInput) -> None:
+        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+        self.field = error.field
+
+
+class JsonRequest(Request):
+    """A request whose body is read by `parse`."""
+
     async def json(self) -> Any:
         """Return the body's value, parsed once."""
         if not hasattr(self, "_json"):
-            value: Any = parse(await self.body())
+            try:
+                value: Any = parse(await self.body(), max_depth=runtime_of(self).settings.server.max_depth)
+            except InvalidInput as error:
+                raise _Refused(error) from error
             if isinstance(value, dict) and len(cast("dict[str, Any]", value)) > _MOST_FIELDS:
                 raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"the body has more than {_MOST_FIELDS} fields")
             self._json: Any = value
@@ -123,7 +145,7 @@ class OpenRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def read(request: Request) -> Response:
-            return await handle(_JsonRequest(request.scope, request.receive))
+            return await handle(JsonRequest(request.scope, request.receive))
 
         return read
 
@@ -136,7 +158,7 @@ class JsonRoute(OpenRoute):
         handle = APIRoute.get_route_handler(self)
 
         async def read(request: Request) -> Response:
-            request = _JsonRequest(request.scope, request.receive)
+            request = JsonRequest(request.scope, request.receive)
             await self.admit(request)
             return await handle(request)
 

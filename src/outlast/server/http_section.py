@@ -18,9 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from outlast.agents.loading import load_attribute
 from outlast.agents.project import Project
 from outlast.agents.sections import CorsSection, HttpSection
+from outlast.domain.acting import acting_for
 from outlast.errors import AgentLoadError
 from outlast.server.auth.asgi import admit
-from outlast.server.auth.authenticate import Authenticator
+from outlast.server.auth.callers import Callers
+from outlast.server.auth.scopes import OPEN
 from outlast.server.problems import problem
 
 _OF_RUNS: Final = r"/threads/[^/]+/(?:runs|commands|stream/events)"
@@ -31,8 +33,6 @@ _DISABLED: Final[Mapping[str, str]] = {
     "disable_store": r"/store(?:/.*)?",
     "disable_meta": r"/(?:openapi\.json|docs|info|metrics|usage)",
 }
-#: Paths that anybody may ask for: they tell nothing of what is stored, or, as for feedback, are a permission.
-OPEN: Final = re.compile(r"/(?:ok|health|info|metrics|docs|openapi\.json|runs/[^/]+/feedback/[^/]+)")
 # What FastAPI adds to an app by itself; ours describe the API.
 _FASTAPI_PAGES: Final = frozenset({"openapi", "swagger_ui_html", "swagger_ui_redirect", "redoc_html"})
 _LOCAL_PAGES: Final = r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?"
@@ -66,7 +66,7 @@ class Disabled:
 class CustomApp:
     """The project's Starlette or FastAPI app round ours: its routes come first, its middleware sees everything."""
 
-    def __init__(self, custom: Starlette, ours: ASGIApp, *, auth: Authenticator | None) -> None:
+    def __init__(self, custom: Starlette, ours: ASGIApp, *, auth: Callers | None) -> None:
         self._custom = custom
         self._ours = ours
         self._auth = auth
@@ -103,12 +103,17 @@ class CustomApp:
             await self._ours(scope, receive, send)
             return
         route, child = found
-        if self._auth is not None and "outlast.user" not in scope:
-            scope["path_params"] = child.get("path_params", {})
-            admitted = await admit(self._auth, scope, receive, send)
-            if admitted is None:
-                return
-            receive = admitted
+        if self._auth is None or "outlast.caller" in scope:
+            await self._handle(route, child, scope, receive, send)
+            return
+        scope["path_params"] = child.get("path_params", {})
+        admitted = await admit(self._auth, scope, receive, send)
+        if admitted is not None:
+            caller, receive = admitted
+            with acting_for(caller.principal):
+                await self._handle(route, child, scope, receive, send)
+
+    async def _handle(self, route: BaseRoute, child: Scope, scope: Scope, receive: Receive, send: Send) -> None:
         scope.update({"router": self._custom.router, "route": route, **child})
         await route.handle(scope, receive, send)
 
@@ -125,19 +130,21 @@ def _matching(routes: Sequence[BaseRoute], scope: Scope) -> tuple[BaseRoute, Sco
 class AuthFirst:
     """Asks who is calling before the project's middleware sees the request."""
 
-    def __init__(self, app: ASGIApp, *, auth: Authenticator, custom: Sequence[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, *, auth: Callers, custom: Sequence[BaseRoute]) -> None:
         self._app = app
         self._auth = auth
         self._custom = custom
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through whom the project's auth knows, and what is open."""
-        if not OPEN.fullmatch(scope["path"]) and _matching(self._custom, scope) is None:
-            admitted = await admit(self._auth, scope, receive, send)
-            if admitted is None:
-                return
-            receive = admitted
-        await self._app(scope, receive, send)
+        if OPEN.fullmatch(scope["path"]) or _matching(self._custom, scope) is not None:
+            await self._app(scope, receive, send)
+            return
+        admitted = await admit(self._auth, scope, receive, send)
+        if admitted is not None:
+            caller, receive = admitted
+            with acting_for(caller.principal):
+                await self._app(scope, receive, send)
 
 
 class Origins:
@@ -203,7 +210,7 @@ def load_custom(project: Project) -> Starlette | None:
     return app
 
 
-def wrapped(ours: ASGIApp, project: Project, auth: Authenticator | None) -> tuple[ASGIApp, CustomApp | None]:
+def wrapped(ours: ASGIApp, project: Project, auth: Callers | None) -> tuple[ASGIApp, CustomApp | None]:
     """Return the application as it is served, and the project's own part of it."""
     http = project.sections.http
     app: ASGIApp = ours

@@ -10,6 +10,7 @@ log, with everything else.
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final, cast
 
 import orjson
@@ -21,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outlast.errors import Conflict, InvalidInput, OutlastError, StateError
+from outlast.refusals import AdmissionRefused, RateLimited
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,12 @@ STATUS: Final[Mapping[str, HTTPStatus]] = {
     "unauthenticated": HTTPStatus.UNAUTHORIZED,
     "forbidden": HTTPStatus.FORBIDDEN,
     "not_supported": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "admission_refused": HTTPStatus.FORBIDDEN,
+    "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
+    "queue_full": HTTPStatus.TOO_MANY_REQUESTS,
+    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
+    "budget_exceeded": HTTPStatus.PAYMENT_REQUIRED,
+    "policy_refused": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "conflict": HTTPStatus.CONFLICT,
     "thread_conflict": HTTPStatus.CONFLICT,
@@ -57,6 +65,7 @@ STATUS: Final[Mapping[str, HTTPStatus]] = {
     "effect_unknown": HTTPStatus.CONFLICT,
     "effect_mismatch": HTTPStatus.CONFLICT,
     # Ours to repair: the detail stays in the log.
+    "undecipherable": HTTPStatus.INTERNAL_SERVER_ERROR,
     "blocking_call": HTTPStatus.INTERNAL_SERVER_ERROR,
     "state_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "configuration_error": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -79,6 +88,8 @@ HTTP_CODES: Final[Mapping[int, str]] = {
 # An auth handler may refuse with a status that has no name, like 440.
 _TITLES: Final[Mapping[int, str]] = {status.value: status.phrase for status in HTTPStatus}
 _RETRY_AFTER: Final = {"Retry-After": "1"}
+# HTTP wants a 401 to say how one signs in.
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _MOST_ERRORS = 20
 _LONGEST_FIELD = 200
 _ROUTES: Final = "GET /docs lists what there is"
@@ -141,14 +152,37 @@ def install(app: FastAPI) -> None:
 
 
 async def _refused(request: Request, error: OutlastError) -> Response:
+    return refusal_of(error, f"{request.method} {request.url.path}")
+
+
+def refusal_of(error: OutlastError, request: str) -> Response:
+    """Return the answer to a request that ended with this error; what is ours to repair goes to the log."""
     status = STATUS[error.code]
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        return failure(error, f"{request.method} {request.url.path}")
+        return failure(error, request)
     field = error.field if isinstance(error, InvalidInput) else None
     path = error.path if isinstance(error, StateError) else None
-    headers = _RETRY_AFTER if error.retryable else None
-    details: Mapping[str, Any] = error.details if isinstance(error, Conflict) else {}
+    headers = refusal_headers(error) if isinstance(error, AdmissionRefused) else None
+    if headers is None and error.retryable:
+        headers = _RETRY_AFTER
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers = _CHALLENGE
+    details: Mapping[str, Any] = error.details if isinstance(error, Conflict | AdmissionRefused) else {}
     return problem(status, error.code, _text(str(error)), headers=headers, field=field, path=path, **details)
+
+
+def refusal_headers(error: AdmissionRefused) -> Mapping[str, str]:
+    """Return when to come back, and how much of a limit is left, in whole seconds that are never too few."""
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
+    if isinstance(error, RateLimited):
+        window = ceil(error.window)
+        headers["RateLimit-Limit"] = str(error.limit)
+        headers["RateLimit-Remaining"] = str(error.remaining)
+        headers["RateLimit-Reset"] = headers.get("Retry-After", str(window))
+        headers["RateLimit-Policy"] = f"{error.limit};w={window}"
+    return headers
 
 
 async def _invalid(_request: Request, error: RequestValidationError) -> Response:
@@ -163,7 +197,7 @@ async def _invalid(_request: Request, error: RequestValidationError) -> Response
 async def _http(request: Request, error: HTTPException) -> Response:
     code = HTTP_CODES.get(error.status_code, "http_error")
     detail = _unrouted(request, error) or _text(error.detail)
-    return problem(error.status_code, code, detail, headers=error.headers)
+    return problem(error.status_code, code, detail, headers=error.headers, field=getattr(error, "field", None))
 
 
 def _unrouted(request: Request, error: HTTPException) -> str | None:

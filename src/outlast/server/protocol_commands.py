@@ -30,7 +30,9 @@ from outlast.errors import (
     OutlastError,
     StateError,
 )
+from outlast.refusals import PolicyRefused
 from outlast.server.auth.access import allowed, user_of
+from outlast.server.auth.scopes import require_command
 from outlast.server.current import runtime_of
 from outlast.server.protocol_bodies import GetTree, InputRespond, ListCheckpoints, RunStart, StateFork, StateGet
 from outlast.server.protocol_streams import streams_of
@@ -99,6 +101,8 @@ async def answered(connection: HTTPConnection, thread_id: str, frame: Frame) -> 
     Raises NotFound for a thread that is not this caller's, Unauthenticated, Forbidden, DatabaseUnavailable.
     """
     try:
+        if frame.method in _HANDLERS:
+            require_command(frame.method)
         result, seq = await _HANDLERS.get(frame.method, _unknown)(connection, thread_id, frame.params)
     except OutlastError as error:
         code = _code(error)
@@ -120,7 +124,9 @@ def refusal(number: int | None, code: str, message: str) -> Reply:
 
 def code_of(error: OutlastError) -> str:
     """Return the protocol's code for any error, where no HTTP status can tell it."""
-    return _code(error) or ("permission_denied" if isinstance(error, Forbidden | NotFound) else "unknown_error")
+    return _code(error) or (
+        "permission_denied" if isinstance(error, Forbidden | NotFound | PolicyRefused) else "unknown_error"
+    )
 
 
 # The first that fits; what fits none is answered as everywhere in the API.

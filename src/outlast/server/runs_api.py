@@ -18,8 +18,10 @@ from outlast.admission.gate import Admitted
 from outlast.admission.idempotency import Idempotency
 from outlast.admission.merging import merged
 from outlast.admission.request import RunRequest, ThreadRules
+from outlast.domain.access import require_scope
 from outlast.domain.assistant import Assistant
 from outlast.domain.options import Protocol, RunOptions
+from outlast.domain.redaction import secret_name
 from outlast.domain.run import RunStatus, RunView
 from outlast.domain.wire import result_body
 from outlast.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound
@@ -77,6 +79,8 @@ async def wanted_run(
     Without `merge` its config and context are the request's own, without the assistant's below them. Raises what
     `start_run` raises.
     """
+    if body.command is not None and "resume" in body.command.model_fields_set:
+        require_scope("inbox:answer")
     runtime = runtime_of(connection)
     assistant = await _assistant(connection, runtime, body.assistant_id)
     body, access = await _authorized(connection, body, thread_id, assistant)
@@ -186,7 +190,9 @@ def _config(body: RunBody) -> dict[str, Any]:
 def _with_headers(connection: HTTPConnection, runtime: Runtime, config: dict[str, Any]) -> dict[str, Any]:
     """Add the headers that the project wants in `configurable`; proxies set them, so they win over what a body says."""
     rules = runtime.project.sections.http.configurable_headers
-    headers = rules.chosen(connection.headers) if rules is not None else {}
+    chosen = rules.chosen(connection.headers) if rules is not None else {}
+    # A pattern like `x-*` is not meant for keys, and what comes along here is stored.
+    headers = {name: value for name, value in chosen.items() if not secret_name(name)}
     return {**config, "configurable": {**config.get("configurable", {}), **headers}} if headers else config
 
 

@@ -45,7 +45,7 @@ class EventHub:
         self.reader = EventReader(pool)
         self.closed = False
         self._wakeup = wakeup
-        self._log = EventLog(settings, channel=wakeup.channel)
+        self._log = EventLog(settings, channel=wakeup.channel, sealing=pool.sealing)
         self._topics: dict[bytes, Topic] = {}
         self._runs: dict[UUID, bytes] = {}
         self._settled: dict[UUID, None] = {}

@@ -22,7 +22,7 @@ from outlast.calls.services import Calls
 from outlast.calls.spending import Spent
 from outlast.domain.acting import Principal, acting_for
 from outlast.domain.backoff import full_jitter
-from outlast.domain.outcome import Cancelled, Failed, Outcome, settle
+from outlast.domain.outcome import Cancelled, Drained, Failed, Outcome, settle
 from outlast.domain.run import ClaimedRun
 from outlast.errors import DatabaseUnavailable, LeaseLost, ThreadConflict
 from outlast.queues.queue import RunQueue
@@ -30,6 +30,7 @@ from outlast.settings import RetrySettings, WorkerSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.streams.hub import EventHub
 from outlast.telemetry import emit
+from outlast.workers.switching import is_off, stop_of, under_switches
 
 T = TypeVar("T")
 # A run that has taken two workers with it gets a process of its own: the third time it may only kill itself.
@@ -162,17 +163,21 @@ class Executor:
         reporter = progress.Progress(self._progress_of(run))
         progress.current.set(reporter)
         making = self._scope_of(run, saver)
+        making.stop = stop_of(execution.control)
         scope.current.set(making)
+        if await is_off(making):
+            return Drained()
         opened = self._registry.opened(
             run.agent, calling.run_config(run), access="threads.create_run", user=run.options.user,
             context=run.options.context,
         )  # fmt: skip
         async with opened as agent:
             try:
-                outcome = await runner.execute(
-                    agent, saver, run, execution.control, recorder, store=self._store,
-                    recursion_limit=self._worker.recursion_limit,
-                )  # fmt: skip
+                with under_switches(making, execution.control) as callbacks:
+                    outcome = await runner.execute(
+                        agent, saver, run, execution.control, recorder, store=self._store,
+                        recursion_limit=self._worker.recursion_limit, callbacks=callbacks,
+                    )  # fmt: skip
             finally:
                 # However it ends, effects in flight say first what became of them.
                 await making.close()

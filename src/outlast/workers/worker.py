@@ -28,6 +28,7 @@ _CANCEL_BEFORE_END_SECONDS = 5.0
 _STOP_SECONDS = 3.0
 # A claim whose answer was lost may still be on its way for as long as the server lets a statement run.
 _UNSURE_MARGIN_SECONDS = 5.0
+_SHORTEST_WAIT_SECONDS = 0.01
 
 
 class Worker:
@@ -57,6 +58,8 @@ class Worker:
         self._fenced = False
         # Until then there may be runs that are ours and that we do not know of.
         self._unsure_until = 0.0
+        # Before the next look at runs that are due and could not be claimed.
+        self._patience = _SHORTEST_WAIT_SECONDS
         self.id: UUID | None = None
 
     async def run(self) -> None:
@@ -131,7 +134,9 @@ class Worker:
                 for run in runs:
                     self._start(Execution(run))
                 claimed = len(runs)
-                if not claimed:
+                if claimed:
+                    self._patience = _SHORTEST_WAIT_SECONDS
+                else:
                     wait = await self._until_due(wait)
             # The loop must outlive whatever one round meets.
             except Exception as error:  # noqa: BLE001
@@ -155,7 +160,11 @@ class Worker:
 
     async def _until_due(self, longest: float) -> float:
         due = await self._queue.store.next_due(self._agents, max_crashes=self._retry.max_crashes)
-        return longest if due is None else min(longest, max(due, 0.01))
+        if due is None or due > 0:
+            return longest if due is None else min(longest, max(due, _SHORTEST_WAIT_SECONDS))
+        # Due, and not to be had: in somebody else's hands for a moment, or held back until something ends.
+        wait, self._patience = self._patience, min(self._patience * 2, longest)
+        return wait
 
     def _start(self, execution: Execution) -> None:
         self._executions[execution.run.id] = execution

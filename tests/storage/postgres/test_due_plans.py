@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,9 @@ FROM generate_series(1, 20000) AS n;
 INSERT INTO run_details (run_id, input) SELECT id, '{}' FROM runs;
 INSERT INTO webhook_deliveries (run_id, epoch, url, due_at)
 SELECT md5('r' || n)::uuid, 1, 'https://example.com', clock_timestamp() + (n - 5) * interval '1 hour'
+FROM generate_series(1, 20000) AS n;
+INSERT INTO webhook_deliveries (run_id, epoch, url, state, due_at)
+SELECT md5('r' || n)::uuid, 2, 'https://example.com', 'failed', clock_timestamp() + (n - 5) * interval '1 hour'
 FROM generate_series(1, 20000) AS n;
 ANALYZE
 """
@@ -80,6 +84,10 @@ async def test_upkeep_does_not_read_items_that_live_on(filled: AsyncConnection[A
 
 async def test_a_sender_does_not_read_reports_that_are_due_later(filled: AsyncConnection[Any]) -> None:
     assert await blocks(filled, WEBHOOKS.take, own=False, limit=10, lease_seconds=30.0) < 200
+
+
+async def test_upkeep_does_not_read_reports_that_are_kept(filled: AsyncConnection[Any]) -> None:
+    assert await blocks(filled, RETENTION.forget_deliveries, before=datetime.now(UTC), limit=1000) < 200
 
 
 async def test_following_a_thread_begins_without_reading_its_past(filled: AsyncConnection[Any]) -> None:

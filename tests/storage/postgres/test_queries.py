@@ -1,12 +1,13 @@
 """The named statements: each is used, and each is valid against the migrated schema."""
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
+from psycopg import AsyncConnection
 
 import outlast
 from outlast.calls.call import Usage
@@ -16,6 +17,7 @@ from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Fence
 from outlast.storage.postgres.lone_step import OIDS, LoneStep
 from outlast.storage.postgres.queries import Queries, numbered, statements
 
+Connection = AsyncConnection[Any]
 SOURCE = Path(outlast.__file__).parent
 CONCEPTS = sorted(path.stem for path in (SOURCE / "storage/postgres/sql").glob("*.sql"))
 TYPES = {
@@ -38,11 +40,9 @@ def code() -> str:
 
 def test_every_statement_is_used() -> None:
     text = code()
-    unused = [
-        f"{concept}.{name}"
-        for concept, name in STATEMENTS
-        if not re.search(rf"\b_?\w*(SQL|QUERIES)\.{name}\b|\(\"{concept}\", \"{name}\"", text)
-    ]
+    # Once through the code, not once for each statement.
+    used, named = set(re.findall(r"(?:SQL|QUERIES)\.(\w+)", text)), set(re.findall(r"\(\"(\w+)\", \"(\w+)\"", text))
+    unused = [f"{concept}.{name}" for concept, name in STATEMENTS if name not in used and (concept, name) not in named]
 
     assert unused == []
 
@@ -51,26 +51,33 @@ def test_every_statement_is_used() -> None:
     ("concept", "name"),
     [statement for statement in STATEMENTS if statement not in {BATCH, STEP, CALLS} and statement[0] != ELSEWHERE],
 )
-async def test_every_statement_fits_the_schema(database_of_module: DatabaseSettings, concept: str, name: str) -> None:
+async def test_every_statement_fits_the_schema(connection: Connection, concept: str, name: str) -> None:
     numbers: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:
         return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
     text = re.sub(r"%\((\w+)\)[sb]", number, statements(concept)[name].decode()).replace("%%", "%")
-    await prepare(database_of_module, text, ["unknown"] * len(numbers))
+    await prepare(connection, text, ["unknown"] * len(numbers))
 
 
-async def prepare(database: DatabaseSettings, text: str, types: list[str]) -> None:
-    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
-        await connection.execute("SET search_path = outlast")
-        if "::vector" in text:
-            await connection.execute((await _vector(connection)).encode())
-        declared = f" ({', '.join(types)})" if types else ""
-        await connection.execute(f"PREPARE statement{declared} AS {text}".encode(), prepare=False)
+@pytest.fixture(scope="module")
+async def connection(database_of_module: DatabaseSettings) -> AsyncIterator[Connection]:
+    """One for all: there are hundreds of statements."""
+    async with await Connection.connect(database_of_module.url, autocommit=True) as connection:
+        yield connection
 
 
-async def _vector(connection: psycopg.AsyncConnection[Any]) -> str:
+async def prepare(connection: Connection, text: str, types: list[str]) -> None:
+    await connection.execute("SET search_path = outlast")
+    if "::vector" in text:
+        await connection.execute((await _vector(connection)).encode())
+    declared = f" ({', '.join(types)})" if types else ""
+    await connection.execute(f"PREPARE statement{declared} AS {text}".encode(), prepare=False)
+    await connection.execute("DEALLOCATE statement")
+
+
+async def _vector(connection: Connection) -> str:
     """Return what makes the extension's types known, as the store does where it is installed."""
     row = await (await connection.execute("SELECT store_vector_schema()")).fetchone()
     if row is None or row[0] is None:
@@ -95,14 +102,14 @@ def rows_of(*, fenced: bool, root: bool) -> tuple[WritesRow, CheckpointRow]:
 @pytest.mark.parametrize("fenced", [False, True])
 @pytest.mark.parametrize("root", [False, True])
 async def test_every_variant_of_the_batch_fits_the_schema_and_its_parameters(
-    database_of_module: DatabaseSettings, fenced: bool, root: bool
+    connection: Connection, fenced: bool, root: bool
 ) -> None:
     rows = Batch.of(rows_of(fenced=fenced, root=root))
     statement = numbered(*BATCH, *rows.flags)
 
     assert set(statement.names) == rows.parameters.keys()
     types = [TYPES[array.oid] for array in statement.arguments(rows.parameters)]
-    await prepare(database_of_module, statement.text.decode(), types)
+    await prepare(connection, statement.text.decode(), types)
 
 
 @pytest.mark.parametrize("fenced", [False, True])
@@ -110,7 +117,7 @@ async def test_every_variant_of_the_batch_fits_the_schema_and_its_parameters(
 @pytest.mark.parametrize("appended", [False, True])
 @pytest.mark.parametrize("stored", [False, True])
 async def test_every_variant_of_the_step_fits_the_schema_and_its_parameters(
-    database_of_module: DatabaseSettings, fenced: bool, written: bool, appended: bool, stored: bool
+    connection: Connection, fenced: bool, written: bool, appended: bool, stored: bool
 ) -> None:
     writes, checkpoint = rows_of(fenced=fenced, root=False)
     if appended:
@@ -123,12 +130,12 @@ async def test_every_variant_of_the_step_fits_the_schema_and_its_parameters(
 
     assert set(statement.names) <= step.parameters.keys()
     types = [TYPES[OIDS[name]] for name in statement.names]
-    await prepare(database_of_module, statement.text.decode(), types)
+    await prepare(connection, statement.text.decode(), types)
 
 
 @pytest.mark.parametrize("spent", [False, True])
 async def test_every_variant_of_the_call_log_fits_the_schema_and_its_parameters(
-    database_of_module: DatabaseSettings, spent: bool
+    connection: Connection, spent: bool
 ) -> None:
     flags = ("spent",) if spent else ()
     rows = [
@@ -139,9 +146,7 @@ async def test_every_variant_of_the_call_log_fits_the_schema_and_its_parameters(
     statement, parameters = numbered(*CALLS, *flags), parameters_of(rows)
 
     assert set(statement.names) == parameters.keys()
-    await prepare(
-        database_of_module, statement.text.decode(), [TYPES[array.oid] for array in statement.arguments(parameters)]
-    )
+    await prepare(connection, statement.text.decode(), [TYPES[array.oid] for array in statement.arguments(parameters)])
 
 
 def test_what_statements_have_in_common_is_put_into_each_of_them() -> None:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection, errors, sql
 
-from outlast.domain.acting import acting_for, across_tenants
+from outlast.domain.acting import across_tenants, acting_for
 from outlast.errors import DatabaseSetupError
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import roles
@@ -25,6 +25,7 @@ EVERYBODYS = {
     "admission_limits": "hashes of keys and figures; some limits are everybody's",
     "breaker_tallies": "health of providers",
     "breakers": "health of providers",
+    "encryption": "whether it is on, for all",
     "rate_limits": "pace at providers",
     "retry_budgets": "retries at providers",
     "schema_migrations": "the schema's own history",
@@ -37,7 +38,8 @@ OPERATIONS = 10_000
 ROWS = 3
 
 _VALUES = {
-    "uuid": "gen_random_uuid()", "text": "md5(random()::text)", "text[]": "'{}'", "bytea": "decode(md5(random()::text), 'hex')",
+    "uuid": "gen_random_uuid()", "text": "md5(random()::text)", "text[]": "'{}'", "json": "'{}'",
+    "bytea": "decode(md5(random()::text), 'hex')",
     "jsonb": "'{}'", "boolean": "false", "date": "current_date", "timestamp with time zone": "clock_timestamp()",
     "real[]": "'{}'", "inet": "'127.0.0.1'", "interval": "'1 s'",
 }  # fmt: skip
@@ -108,7 +110,8 @@ async def filled(owner: AsyncConnection[Any], pool: Pool) -> list[Table]:
 
 async def test_every_table_has_a_tenant_or_a_reason_to_have_none(owner):
     cursor = await owner.execute(
-        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'outlast' AND table_type = 'BASE TABLE'"
+        "SELECT table_name::text FROM information_schema.tables"
+        " WHERE table_schema = 'outlast' AND table_type = 'BASE TABLE'"
     )
     every = {name for (name,) in await cursor.fetchall()}
 

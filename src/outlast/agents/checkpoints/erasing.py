@@ -15,9 +15,12 @@ from psycopg import AsyncConnection
 from outlast.agents.checkpoints.nodes import ListReference, references, unpack
 from outlast.agents.checkpoints.reading import Body
 from outlast.errors import Conflict
+from outlast.storage.postgres.checkpoint_sealing import opened_checkpoints, opened_items, opened_write
 from outlast.storage.postgres.checkpoints import StoredCheckpoint
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.resealing import reseal_copy_in
+from outlast.storage.postgres.sealing import OFF, Sealing
 from outlast.storage.postgres.writes_before import restore_in
 
 _SQL = Queries("checkpoints")
@@ -53,10 +56,10 @@ async def delete_runs(pool: Pool, key: bytes, run_ids: set[str]) -> None:
     What a DeltaChannel of a remaining checkpoint is rebuilt from stays, whatever its run.
     """
     async with pool.transaction() as connection:
-        await delete_runs_in(connection, key, run_ids)
+        await delete_runs_in(connection, key, run_ids, sealing=pool.sealing)
 
 
-async def delete_runs_in(connection: Connection, key: bytes, run_ids: set[str]) -> None:
+async def delete_runs_in(connection: Connection, key: bytes, run_ids: set[str], *, sealing: Sealing = OFF) -> None:
     """Do it as part of the open transaction.
 
     What a run added to a checkpoint that stays is undone as well, when `keep_in` was called before it began.
@@ -68,16 +71,16 @@ async def delete_runs_in(connection: Connection, key: bytes, run_ids: set[str]) 
         needed = {ancestor.seq for checkpoint in remaining for ancestor in _delta_line(by_id, checkpoint)}
         return [checkpoint for checkpoint in stored if checkpoint.seq in needed]
 
-    await _keep_in(connection, key, of_other_runs, restore=lambda: restore_in(connection, key, run_ids))
+    await _keep_in(connection, key, of_other_runs, sealing, restore=lambda: restore_in(connection, key, run_ids))
 
 
 async def keep_latest(pool: Pool, key: bytes) -> None:
     """Delete all but the heads and what a DeltaChannel of a head is rebuilt from."""
     async with pool.transaction() as connection:
-        await keep_latest_in(connection, key)
+        await keep_latest_in(connection, key, sealing=pool.sealing)
 
 
-async def keep_latest_in(connection: Connection, key: bytes) -> None:
+async def keep_latest_in(connection: Connection, key: bytes, *, sealing: Sealing = OFF) -> None:
     """Do it as part of the open transaction."""
 
     def heads_only(stored: list[StoredCheckpoint], heads: Mapping[str, UUID]) -> list[StoredCheckpoint]:
@@ -85,16 +88,18 @@ async def keep_latest_in(connection: Connection, key: bytes) -> None:
         kept = [_delta_line(by_id, by_id[ns, head]) for ns, head in heads.items() if (ns, head) in by_id]
         return [checkpoint for line in kept for checkpoint in line]
 
-    await _keep_in(connection, key, heads_only)
+    await _keep_in(connection, key, heads_only, sealing)
 
 
 async def copy_thread(pool: Pool, source: bytes, target: bytes, *, target_thread_id: str) -> None:
     """Copy a thread's state and history to a thread that has none."""
     async with pool.transaction() as connection:
-        await copy_thread_in(connection, source, target, target_thread_id=target_thread_id)
+        await copy_thread_in(connection, source, target, target_thread_id=target_thread_id, sealing=pool.sealing)
 
 
-async def copy_thread_in(connection: Connection, source: bytes, target: bytes, *, target_thread_id: str) -> None:
+async def copy_thread_in(
+    connection: Connection, source: bytes, target: bytes, *, target_thread_id: str, sealing: Sealing = OFF
+) -> None:
     """Do it as part of the open transaction; raises Conflict when the target has state."""
     parameters = {"source_key": UUID(bytes=source), "target_key": UUID(bytes=target)}
     # The order of keys, so that two opposite copies cannot wait for each other.
@@ -113,6 +118,9 @@ async def copy_thread_in(connection: Connection, source: bytes, target: bytes, *
         _SQL.copy_heads, _SQL.copy_checkpoints, _SQL.copy_writes, _SQL.copy_lists, _SQL.copy_blobs
     ):  # fmt: skip
         await connection.execute(statement, parameters)
+    if sealing.on:
+        for table in ("checkpoints", "checkpoint_writes", "checkpoint_lists", "checkpoint_blobs"):
+            await reseal_copy_in(connection, sealing, table, source=source, target=target)
 
 
 async def _lock(connection: Connection, key: bytes) -> dict[str, UUID] | None:
@@ -141,7 +149,12 @@ def _delta_line(by_id: Mapping[tuple[str, UUID], StoredCheckpoint], head: Stored
 
 
 async def _keep_in(
-    connection: Connection, key: bytes, choose: Keep, *, restore: Callable[[], Awaitable[bool]] | None = None
+    connection: Connection,
+    key: bytes,
+    choose: Keep,
+    sealing: Sealing,
+    *,
+    restore: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
     parameters = {"thread_key": UUID(bytes=key)}
     heads = await _lock(connection, key)
@@ -149,7 +162,7 @@ async def _keep_in(
         return
     # Before anything is swept: what it puts back refers to blobs.
     restored = restore is not None and await restore()
-    stored = await _checkpoints(connection, key)
+    stored = await opened_checkpoints(sealing, await _checkpoints(connection, key))
     kept = choose(stored, heads)
     remaining = {checkpoint.seq for checkpoint in kept}
     gone = [checkpoint.seq for checkpoint in stored if checkpoint.seq not in remaining]
@@ -157,7 +170,7 @@ async def _keep_in(
         await connection.execute(_SQL.delete_checkpoints, {**parameters, "seqs": gone})
         await _move_heads(connection, parameters, heads, kept)
     if gone or restored:
-        await _sweep(connection, parameters, kept)
+        await _sweep(connection, parameters, kept, key=key, sealing=sealing)
 
 
 async def _checkpoints(connection: Connection, key: bytes) -> list[StoredCheckpoint]:
@@ -197,7 +210,14 @@ async def _move_heads(
             await connection.execute(_SQL.delete_head, {**parameters, "ns": ns})
 
 
-async def _sweep(connection: Connection, parameters: Mapping[str, Any], kept: Iterable[StoredCheckpoint]) -> None:
+async def _sweep(
+    connection: Connection,
+    parameters: Mapping[str, Any],
+    kept: Iterable[StoredCheckpoint],
+    *,
+    key: bytes,
+    sealing: Sealing,
+) -> None:
     """Delete list segments and blobs that no checkpoint or write refers to."""
     used: set[bytes] = set()
     lengths: dict[int, int] = {}
@@ -207,13 +227,15 @@ async def _sweep(connection: Connection, parameters: Mapping[str, Any], kept: It
             if isinstance(node, ListReference):
                 lengths[node.list_id] = max(node.length, lengths.get(node.list_id, 0))
     writes = await connection.execute(_SQL.all_writes, parameters)
-    for _, _, body in await writes.fetchall():
-        used.update(references(unpack(body, path="writes")))
+    for ns, checkpoint_id, task_id, idx, body in await writes.fetchall():
+        plain = await opened_write(sealing, body, key, ns, checkpoint_id, task_id, idx)
+        used.update(references(unpack(plain, path="writes")))
     segments = await connection.execute(_SQL.list_segments_of, parameters)
     dropped: list[tuple[int, int]] = []
     for list_id, start, items in await segments.fetchall():
         if start < lengths.get(list_id, 0):
-            used.update(references(unpack(items, path=f"list {list_id}")))
+            plain = await opened_items(sealing, items, key, list_id, start)
+            used.update(references(unpack(plain, path=f"list {list_id}")))
         else:
             dropped.append((list_id, start))
     await connection.execute(

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from langgraph.checkpoint.base import Checkpoint, PendingWrite
+from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple, PendingWrite
 
+from outlast.agents.checkpoints.address import config_of
 from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoint
 from outlast.agents.checkpoints.lists import KnownList, known_list
 from outlast.agents.checkpoints.nodes import (
@@ -210,3 +211,17 @@ def task_name(task: bytes) -> str:
     if len(task) == _UUID_BYTES:
         return str(UUID(bytes=task))
     return task[1:].removesuffix(b"\xff").decode("utf-8", "surrogatepass")
+
+
+def checkpoint_tuple(
+    thread_id: str, stored: StoredCheckpoint, checkpoint: Checkpoint, pending: list[PendingWrite]
+) -> CheckpointTuple:
+    """Return what LangGraph is given of a checkpoint."""
+    parent = None if stored.parent_id is None else config_of(thread_id, stored.ns, stored.parent_id)
+    return CheckpointTuple(
+        config=config_of(thread_id, stored.ns, stored.checkpoint_id),
+        checkpoint=checkpoint,
+        metadata=cast("CheckpointMetadata", stored.metadata),
+        parent_config=parent,
+        pending_writes=pending,
+    )

@@ -28,17 +28,24 @@ from outlast.agents.checkpoints.accepted import Accepted
 from outlast.agents.checkpoints.address import Address, address_of, config_of, filter_of, thread_key
 from outlast.agents.checkpoints.bridge import SyncBridge
 from outlast.agents.checkpoints.cache import BlobCache, KnownCheckpoint, KnownCheckpoints
-from outlast.agents.checkpoints.reading import Restorer
+from outlast.agents.checkpoints.reading import Restorer, checkpoint_tuple
 from outlast.agents.checkpoints.writing import checkpoint_row, writes_rows
 from outlast.agents.codec import Codec
 from outlast.errors import InvalidInput, StateUnreadable, ThreadConflict
+from outlast.secret import Secret
 from outlast.settings import CheckpointSettings, DatabaseSettings
+from outlast.settings_encryption import EncryptionSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.storage.postgres.checkpoints import CheckpointReader, StoredCheckpoint, StoredWrites
+from outlast.storage.postgres.data_keys import sealing_of
 from outlast.storage.postgres.group_commit import GroupCommit, Refused
+from outlast.storage.postgres.master_keys import MasterKeys
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.prepared import Line, ReadLine
+from outlast.storage.postgres.sealing import OFF, Sealing
+
+_KEYS_SEEN = EncryptionSettings().refresh
 
 
 class Checkpointer(SyncBridge):
@@ -85,27 +92,35 @@ class Checkpointer(SyncBridge):
         max_value_bytes: int = CheckpointSettings().max_value_bytes,
         cache_bytes: int = CheckpointSettings().cache_bytes,
         pool_size: int = 4,
+        master_key: Secret | None = None,
     ) -> AsyncGenerator[Self]:
         """Open a saver on a database; the schema is created or brought up to date first.
 
         `allowed_types` narrows what may be restored to these types and the built-in ones; by default any
-        pydantic model, dataclass, enum or namedtuple of a module that the program has imported.
-
-        Raises DatabaseUnavailable when the server cannot be reached.
+        pydantic model, dataclass, enum or namedtuple of a module that the program has imported. With a `master_key`
+        what is stored is encrypted. Raises DatabaseUnavailable when the server cannot be reached, ConfigurationError
+        when the database is encrypted and there is no key, or holds content that is not.
         """
         database = DatabaseSettings(url=url, schema_name=schema, pool_size=pool_size)
         await migrate(database)
-        codec = Codec(allowed_types=allowed_types, max_value_bytes=max_value_bytes)
-        async with cls.on(database, codec=codec, cache_bytes=cache_bytes) as saver:
+        codec, keys = Codec(allowed_types=allowed_types, max_value_bytes=max_value_bytes), MasterKeys.of(master_key)
+        async with (
+            cls.on(database, codec=codec, cache_bytes=cache_bytes) as saver,
+            sealing_of(saver._reader.pool, keys, refresh=_KEYS_SEEN) as sealing,  # noqa: SLF001 - this very class
+        ):
+            saver._reader.pool.sealing = saver._writer.sealing = sealing  # noqa: SLF001 - as above
             yield saver
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int) -> AsyncGenerator[Self]:
+    async def on(
+        cls, database: DatabaseSettings, *, codec: Codec, cache_bytes: int, sealing: Sealing = OFF
+    ) -> AsyncGenerator[Self]:
         """Open a saver on a database whose schema is known to be current."""
         pool = Pool(database, application_name="outlast-checkpoint-reads")
         line = ReadLine(Line(database, application_name="outlast-checkpoint-reads"), schema=database.schema_name)
         writer = GroupCommit(database)
+        pool.sealing = writer.sealing = sealing
         await pool.open()
         try:
             await line.open()
@@ -164,7 +179,7 @@ class Checkpointer(SyncBridge):
         self._observe(key, ns, stored, addressed=wanted is not None)
         if stored.is_head:
             self._known.put((key, ns), known)
-        return _tuple(thread_id, stored, checkpoint, pending)
+        return checkpoint_tuple(thread_id, stored, checkpoint, pending)
 
     async def alist(
         self,
@@ -193,7 +208,7 @@ class Checkpointer(SyncBridge):
                 if before is not None and key is not None and ns is not None and not stored.is_head:
                     # This is how LangGraph addresses a subgraph's checkpoint in a replay.
                     seen.addressed(key, ns, stored.checkpoint_id)
-                yield _tuple(cast("str", stored.thread_id), stored, checkpoint, pending)
+                yield checkpoint_tuple(cast("str", stored.thread_id), stored, checkpoint, pending)
             remaining -= len(page)
             if len(page) < 64:  # noqa: PLR2004 - the page size above
                 return
@@ -290,7 +305,8 @@ class Checkpointer(SyncBridge):
         parent = await self._parent(address)
         row, known = checkpoint_row(
             self._codec, address, config, checkpoint, metadata, new_versions=new_versions,
-            parent=parent, fork=_is_fork(address, metadata), fence=self._fence,
+            parent=parent, fence=self._fence,
+            fork=metadata.get("source") == "fork" or seen.may_fork(key, ns, address.checkpoint_id),
         )  # fmt: skip
         try:
             with self.accepted.storing():
@@ -381,20 +397,3 @@ class Checkpointer(SyncBridge):
                 key = thread_key(str(thread_id))
                 self._known.forget_thread(key)
                 await erasing.keep_latest(self._reader.pool, key)
-
-
-def _is_fork(address: Address, metadata: CheckpointMetadata) -> bool:
-    if metadata.get("source") == "fork":
-        return True
-    return seen.may_fork(address.key, address.ns, address.checkpoint_id)
-
-
-def _tuple(thread_id: str, stored: StoredCheckpoint, checkpoint: Checkpoint, pending: list[Any]) -> CheckpointTuple:
-    parent = None if stored.parent_id is None else config_of(thread_id, stored.ns, stored.parent_id)
-    return CheckpointTuple(
-        config=config_of(thread_id, stored.ns, stored.checkpoint_id),
-        checkpoint=checkpoint,
-        metadata=cast("CheckpointMetadata", stored.metadata),
-        parent_config=parent,
-        pending_writes=pending,
-    )

@@ -8,9 +8,12 @@ from uuid import UUID
 
 from outlast.agents.checkpoints.nodes import ListReference, Node, references, unpack
 from outlast.agents.checkpoints.reading import Body
+from outlast.storage.postgres.checkpoint_sealing import opened_items
 from outlast.storage.postgres.checkpoints import StoredCheckpoint
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.sealed_columns import CHECKPOINT_BODY
+from outlast.storage.postgres.sealing import Sealing
 
 _SQL = Queries("weights")
 _NOWHERE = UUID(int=0)
@@ -35,8 +38,24 @@ async def weigh(pool: Pool, key: bytes) -> dict[str, Any]:
             await (await connection.execute(statement, parameters, binary=True)).fetchall()
             for statement in (_SQL.checkpoints, _SQL.lists, _SQL.blobs, _SQL.writes)
         ]
+    found[:2] = await _opened(pool.sealing, key, found[0], found[1])
     # A long thread has thousands of rows to decode.
     return await asyncio.to_thread(_told, key, *found)
+
+
+async def _opened(
+    sealing: Sealing, key: bytes, checkpoints: Sequence[tuple[Any, ...]], lists: Sequence[tuple[Any, ...]]
+) -> list[list[tuple[Any, ...]]]:
+    """Return what is looked into, decrypted, without what is needed for that alone."""
+    return [
+        [
+            (await sealing.open(CHECKPOINT_BODY, body, key, ns, checkpoint_id), size)
+            for body, size, ns, checkpoint_id in checkpoints
+        ],
+        [
+            (list_id, await opened_items(sealing, items, key, list_id, start)) for list_id, items, start in lists
+        ],
+    ]  # fmt: skip
 
 
 def _told(

@@ -27,7 +27,9 @@ from outlast.agents.loops import running_loop
 from outlast.agents.project import Project
 from outlast.agents.store.embedding import Embedder, Vector
 from outlast.agents.store.filters import read_filter
+from outlast.calls import scope
 from outlast.errors import ConfigurationError, InvalidInput
+from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.storage.postgres.items import (
     ItemQuery,
     ItemStore,
@@ -48,7 +50,7 @@ class PostgresStore(BaseStore):
 
     Reads of a batch see what was there before the batch, and its writes are stored all or none. Its methods without `a`
     are for threads, such as sync nodes run in; on the event loop they raise ConfigurationError. A place or a value
-    that cannot be stored is InvalidInput.
+    that cannot be stored is InvalidInput; a write of a run that is another worker's now, or was deleted, is LeaseLost.
     """
 
     supports_ttl = True
@@ -79,7 +81,7 @@ class PostgresStore(BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Execute the operations; see the class."""
-        call = self._batch(list(ops))
+        call = self._batch(list(ops), _fence())
         if running_loop() is self._loop:
             return await call
         # A node may run a loop of its own.
@@ -87,7 +89,7 @@ class PostgresStore(BaseStore):
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Do the same from a thread."""
-        return self._wait(self._batch(list(ops)))
+        return self._wait(self._batch(list(ops), _fence()))
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         if running_loop() is self._loop:
@@ -96,7 +98,7 @@ class PostgresStore(BaseStore):
             raise ConfigurationError(msg)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
-    async def _batch(self, ops: Sequence[Op]) -> list[Result]:
+    async def _batch(self, ops: Sequence[Op], fence: Fence | None) -> list[Result]:
         for op in ops:
             validate_op_namespace(op)
         found = await self._get([op for op in ops if isinstance(op, GetOp)])
@@ -111,7 +113,7 @@ class PostgresStore(BaseStore):
                 results.append(await self._items.namespaces(_namespace_query(op)))
             else:
                 results.append(None)
-        await self._put({Place(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)})
+        await self._put({Place(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}, fence)
         return results
 
     async def _get(self, ops: Sequence[GetOp]) -> dict[Place, StoredItem]:
@@ -150,7 +152,7 @@ class PostgresStore(BaseStore):
         if places:
             await self._items.refresh(places)
 
-    async def _put(self, ops: dict[Place, PutOp]) -> None:
+    async def _put(self, ops: dict[Place, PutOp], fence: Fence | None) -> None:
         if not ops:
             return
         values = {place: _encoded(op) for place, op in ops.items()}
@@ -168,13 +170,20 @@ class PostgresStore(BaseStore):
                     vectors=[vectors[text] for text in texts[place]],
                 )
                 for place, op in ops.items()
-            ]
+            ],
+            fence=fence,
         )
 
     def _texts(self, op: PutOp, encoded: bytes | None) -> list[str]:
         if self._embedder is None or encoded is None or op.index is False:
             return []
         return self._embedder.texts_of(orjson.loads(encoded), op.index)
+
+
+def _fence() -> Fence | None:
+    """Return the attempt of a run that asks; None: nobody's node does."""
+    run = scope.current.get()
+    return None if run is None else Fence(run_id=run.run_id, epoch=run.epoch)
 
 
 def _encoded(op: PutOp) -> bytes | None:

@@ -13,31 +13,30 @@ from typing import Annotated, Any, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from outlast.errors import Forbidden
-from outlast.server.auth.authenticate import Authenticator
+from outlast.errors import Forbidden, Unauthenticated
 from outlast.server.auth.authorize import Decision, decided, has_handlers
-from outlast.server.auth.users import User
+from outlast.server.auth.callers import Callers
+from outlast.server.auth.users import Caller, User
 
 #: A jsonpath for `metadata @@ %(access)s::jsonpath`; None: no filter.
 Access = str | None
 
 
-def _authenticator(connection: HTTPConnection) -> Authenticator | None:
-    return cast("Authenticator | None", connection.app.state.auth)
+def _callers(connection: HTTPConnection) -> Callers | None:
+    return cast("Callers | None", connection.app.state.auth)
 
 
 async def user_of(connection: HTTPConnection) -> User | None:
-    """Return the caller, asked for once in a request; None when the project has no auth.
+    """Return the caller, as the guard of the route has found out; None when nobody is asked who they are.
 
-    Also for WebSockets. Raises Unauthenticated, or the HTTPException that the project's handler raised.
+    Also for WebSockets. Raises Unauthenticated where nobody was asked although somebody has to be.
     """
-    authenticator = _authenticator(connection)
-    if authenticator is None:
+    if _callers(connection) is None:
         return None
-    known = cast("User | None", connection.scope.get("outlast.user"))
-    if known is None:
-        known = connection.scope["outlast.user"] = await authenticator.user_of(connection)
-    return known
+    caller = cast("Caller | None", connection.scope.get("outlast.caller"))
+    if caller is None:
+        raise Unauthenticated
+    return caller.user
 
 
 CurrentUser = Annotated[User | None, Depends(user_of)]
@@ -52,10 +51,11 @@ async def allowed(
     would change what a filter demands, and whatever HTTPException the project's handler raises.
     """
     user = await user_of(connection)
-    if user is None:
+    callers = _callers(connection)
+    auth = None if callers is None else callers.auth
+    if user is None or auth is None:
         return value, None
-    authenticator = cast("Authenticator", connection.app.state.auth)
-    decision = await decided(authenticator.auth, user, resource, action, value)
+    decision = await decided(auth, user, resource, action, value)
     connection.scope["outlast.decision"] = decision
     return decision.value, decision.access
 
@@ -71,8 +71,8 @@ def stamps(connection: HTTPConnection) -> Mapping[str, Any]:
 
 def require_no_owners(connection: HTTPConnection) -> None:
     """Raise Forbidden when the project's auth has handlers that decide about threads: these routes ask none."""
-    authenticator = _authenticator(connection)
-    if authenticator is not None and has_handlers(authenticator.auth):
+    callers = _callers(connection)
+    if callers is not None and callers.auth is not None and has_handlers(callers.auth):
         raise Forbidden(
             "this project's auth decides by resource, which only the Agent Server API (/threads, /runs) asks"
         )

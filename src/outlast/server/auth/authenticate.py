@@ -74,6 +74,11 @@ class Authenticator:
     studio: bool = False
     cache: UserCache | None = None
 
+    def kept_user(self, connection: HTTPConnection) -> User | None:
+        """Return the caller when nobody has to be asked, because of `auth.cache`."""
+        key = None if self.cache is None else self.cache.key(connection.headers)
+        return None if self.cache is None or key is None else self.cache.get(key)
+
     async def user_of(self, connection: HTTPConnection) -> User:
         """Return the caller.
 

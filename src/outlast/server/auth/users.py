@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import orjson
 
+from outlast.domain.acting import Principal
 from outlast.errors import ConfigurationError
 
 
@@ -27,6 +28,21 @@ class User:
             "permissions": list(self.permissions),
         }
         return orjson.loads(orjson.dumps(fields | known, default=str, option=orjson.OPT_NON_STR_KEYS))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as handlers and runs see them, and as whom the program acts for them."""
+
+    user: User
+    principal: Principal
+
+
+def known_user(who: Principal, *, identity: str) -> User:
+    """Return the user that a key or a token stands for; its scopes are its permissions."""
+    permissions = sorted(who.scopes or ())
+    given = {"identity": identity, "permissions": permissions, "tenant": who.tenant, "key_id": who.key_id}
+    return User(identity, tuple(permissions), GivenUser(given))
 
 
 class GivenUser(Mapping[str, Any]):

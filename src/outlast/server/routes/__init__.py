@@ -1,6 +1,6 @@
 """One file per resource: its routes, and what they take and give."""
 
-from outlast.server.routes import chat, health, runs, threads, usage
+from outlast.server.routes import audit, budgets, chat, erasures, health, keys, runs, switches, threads, usage
 from outlast.server.routes.agent_server import (
     assistants,
     commands,
@@ -36,6 +36,11 @@ ROUTERS = (
     store.router,
     feedback.router,
     usage.router,
+    switches.router,
+    budgets.router,
+    keys.router,
+    erasures.router,
+    audit.router,
     health.router,
     system.router,
 )

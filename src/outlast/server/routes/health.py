@@ -43,6 +43,12 @@ class HealthBody:
     checks: ChecksBody
 
 
+@router.get("/health/live")
+async def live() -> Json:
+    """Answer as long as the process serves requests: whoever starts it again when it does not asks here."""
+    return Json({"status": "ok"})
+
+
 @router.get("/health", response_model=HealthBody, responses={503: {"model": HealthBody}})
 async def health(runtime: CurrentRuntime) -> Json:
     """Check the database, its schema and the workers; 503 when runs could not be taken and executed."""

@@ -247,8 +247,8 @@ async def status(task_id: UUID, runtime: CurrentRuntime, wait: Wait = 0.0) -> Js
 async def answer(task_id: UUID, body: AnswerBody, runtime: CurrentRuntime, gate: CurrentGate) -> Json:
     """Answer a run that waits; it goes on with the answer. The first answer wins, the second gets 409."""
     check_value(body.answer, gate.limits, field="answer")
-    await runtime.queue.answer(task_id, body.answer)
-    return Json(Changed(task_id=task_id, run_id=task_id, status=RunStatus.QUEUED), 202, location(task_id))
+    after = await runtime.queue.answer(task_id, body.answer)
+    return Json(Changed(task_id=task_id, run_id=task_id, status=after), 202, location(task_id))
 
 
 @router.post("/cancel/{task_id}", status_code=202, response_model=Changed)

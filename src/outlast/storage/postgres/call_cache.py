@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
 
@@ -20,7 +21,13 @@ class CallCacheStore:
             row = await (await connection.execute(_SQL.get, {"key": key})).fetchone()
         return None if row is None else row[0]
 
-    async def put(self, key: bytes, body: bytes, *, ttl: timedelta) -> None:
-        """Keep it for so long, in the place of what was kept under the key."""
+    async def put(self, key: bytes, body: bytes, *, ttl: timedelta, fence: Fence | None = None) -> None:
+        """Keep it for so long, in the place of what was kept under the key.
+
+        With a fence, nothing is kept when the run is not running under that epoch any more: it may have been erased.
+        """
         async with self._pool.connection() as connection:
-            await connection.execute(_SQL.put, {"key": key, "body": body, "seconds": ttl.total_seconds()})
+            await connection.execute(_SQL.put, {
+                "key": key, "body": body, "seconds": ttl.total_seconds(),
+                "run_id": None if fence is None else fence.run_id, "epoch": None if fence is None else fence.epoch,
+            })  # fmt: skip

@@ -23,9 +23,11 @@ from outlast.storage.postgres.arrays import (
 )
 from outlast.storage.postgres.group_writer import GroupWriter
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.prepared import Part, Statement
+from outlast.storage.postgres.prepared import Scoped, Statement
 from outlast.storage.postgres.queries import Queries, numbered
 from outlast.storage.postgres.scoping import Scope
+from outlast.storage.postgres.sealed_columns import JOURNAL
+from outlast.storage.postgres.sealing import Part
 from outlast.telemetry import emit
 
 _SQL = Queries("calls")
@@ -120,7 +122,29 @@ class CallLog(GroupWriter[CallRow]):
         parameters = {"lineage": lineage, "task": UUID(bytes=task)}
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_SQL.entries, parameters, binary=True)).fetchall()
-        return [StoredEntry(series, ordinal, hashed.bytes, *rest) for series, ordinal, hashed, *rest in rows]
+        sealing, found = self._pool.sealing, list[StoredEntry]()
+        for series, ordinal, hashed, body, *rest in rows:
+            plain = await sealing.open(JOURNAL, body, lineage, task, series, ordinal, hashed)
+            found.append(StoredEntry(series, ordinal, hashed.bytes, plain, *rest))
+        return found
+
+    async def submit(self, row: CallRow) -> None:
+        """Return once the row is durable; see `GroupWriter.submit`."""
+        await super().submit(await self._sealed(row) if self._pool.sealing.on else row)
+
+    def submit_soon(self, row: CallRow) -> None:
+        """Write the row without anybody waiting for it."""
+        entry = row.entry
+        if entry is not None and entry.body is not None and self._pool.sealing.on:
+            body = self._pool.sealing.seal_now(JOURNAL, entry.body, *_place(row, entry))
+            row = row._replace(entry=entry._replace(body=body))
+        super().submit_soon(row)
+
+    async def _sealed(self, row: CallRow) -> CallRow:
+        if row.entry is None:
+            return row
+        body = await self._pool.sealing.seal(JOURNAL, row.entry.body, *_place(row, row.entry))
+        return row._replace(entry=row.entry._replace(body=body))
 
     def key(self, row: CallRow) -> object:
         """Return the place of the answer: one statement cannot replace a row twice."""
@@ -135,7 +159,7 @@ class CallLog(GroupWriter[CallRow]):
 
     async def store(self, parts: Sequence[tuple[Scope, Sequence[CallRow]]]) -> list[Mapping[int, bool]]:
         """Send rows, one statement for each tenant."""
-        answers = await self.insist([Part(scope, _statement(rows)) for scope, rows in parts])
+        answers = await self.insist([Scoped(scope, _statement(rows)) for scope, rows in parts])
         return [{int.from_bytes(number or b""): True for (number,) in answer} for answer in answers]
 
     def refusal(self, row: CallRow, *, stale: bool) -> Exception:  # noqa: ARG002 - nothing is stale here
@@ -167,6 +191,10 @@ def _statement(rows: Sequence[CallRow]) -> Statement:
     statement = numbered("calls", "commit_calls", *(("spent",) if "u_n" in parameters else ()))
     arrays = statement.arguments(parameters)
     return Statement(statement.text, [array.oid for array in arrays], [array.to_binary() for array in arrays])
+
+
+def _place(row: CallRow, entry: Entry) -> tuple[Part, ...]:
+    return (row.caller.lineage, entry.task, entry.series, entry.ordinal, entry.hash)
 
 
 def parameters_of(rows: Sequence[CallRow]) -> dict[str, Array]:

@@ -10,6 +10,8 @@ import orjson
 from psycopg import AsyncConnection
 
 from outlast.domain.acting import principal
+from outlast.domain.redaction import redacted
+from outlast.storage.postgres import checkpoint_sealing as sealed
 from outlast.storage.postgres.jsonb import jsonb
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.prepared import ReadLine, Statement
@@ -96,12 +98,16 @@ class CheckpointReader:
         if found is None:
             return None
         writes.sort(key=lambda write: (write.task_path, write.task_id, write.idx))
-        return found, writes
+        if not self.pool.sealing.on:
+            return found, writes
+        (opened,) = await sealed.opened_checkpoints(self.pool.sealing, [found])
+        return opened, await sealed.opened_writes(self.pool.sealing, key, ns, writes)
 
     async def writes(self, key: bytes, ns: str, checkpoint_ids: Sequence[UUID]) -> list[StoredWrites]:
         """Return the writes of several checkpoints, each checkpoint's in LangGraph's order."""
         async with self.pool.connection() as connection:
-            return await _writes(connection, key, ns, checkpoint_ids)
+            found = await _writes(connection, key, ns, checkpoint_ids)
+        return await sealed.opened_writes(self.pool.sealing, key, ns, found)
 
     async def segments(self, key: bytes, lengths: Mapping[int, int]) -> list[StoredSegment]:
         """Return the segments of each list up to the length given for it, in order."""
@@ -109,22 +115,24 @@ class CheckpointReader:
             "thread_key": UUID(bytes=key), "list_ids": list(lengths), "lengths": list(lengths.values())
         }  # fmt: skip
         rows = await self._fetch(_SQL.lists, parameters)
-        return [StoredSegment(list_id=row[0], start=row[1], length=row[2], items=row[3]) for row in rows]
+        found = [StoredSegment(list_id=row[0], start=row[1], length=row[2], items=row[3]) for row in rows]
+        return await sealed.opened_segments(self.pool.sealing, key, found)
 
     async def blobs(self, key: bytes, hashes: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the content of the hashes that exist."""
         wanted = [UUID(bytes=hashed) for hashed in hashes]
         rows = await self._fetch(_SQL.blobs, {"thread_key": UUID(bytes=key), "hashes": wanted})
-        return {hashed.bytes: data for hashed, data in rows}
+        return await sealed.opened_blobs(self.pool.sealing, key, ((hashed.bytes, data) for hashed, data in rows))
 
     async def ancestors(self, key: bytes, ns: str, checkpoint_id: UUID, *, limit: int) -> list[StoredCheckpoint]:
         """Return a checkpoint and its parents, nearest first, at most `limit` (metadata is not read)."""
         parameters = {"thread_key": UUID(bytes=key), "ns": ns, "checkpoint_id": checkpoint_id, "limit": limit}
         rows = await self._fetch(_SQL.ancestors, parameters)
-        return [
+        found = [
             StoredCheckpoint(thread_key=key, ns=ns, checkpoint_id=row[0], parent_id=row[1], metadata={}, body=row[2])
             for row in rows
         ]
+        return await sealed.opened_checkpoints(self.pool.sealing, found)
 
     async def matching(
         self,
@@ -146,7 +154,7 @@ class CheckpointReader:
             "limit": limit,
         }
         rows = await self._fetch(_SQL.list_checkpoints, parameters)
-        return [
+        found = [
             StoredCheckpoint(
                 thread_key=row[0].bytes,
                 thread_id=row[1],
@@ -160,6 +168,7 @@ class CheckpointReader:
             )
             for row in rows
         ]
+        return await sealed.opened_checkpoints(self.pool.sealing, found)
 
     async def seq_of(self, key: bytes | None, checkpoint_id: UUID) -> int | None:
         """Return the place of a checkpoint in the order of insertion."""
@@ -180,7 +189,8 @@ class CheckpointReader:
     async def quarantine(self, key: bytes, reason: str | None) -> None:
         """Mark a thread whose state cannot be restored; None lifts the mark."""
         async with self.pool.connection() as connection:
-            await connection.execute(_SQL.quarantine, {"thread_key": UUID(bytes=key), "reason": reason})
+            kept = None if reason is None else redacted(reason)
+            await connection.execute(_SQL.quarantine, {"thread_key": UUID(bytes=key), "reason": kept})
 
     async def _fetch(self, statement: bytes, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         async with self.pool.connection() as connection:

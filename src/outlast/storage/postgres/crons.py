@@ -18,6 +18,8 @@ from outlast.storage.postgres.jsonb import jsonb
 from outlast.storage.postgres.listing import Listing, Page
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.sealed_columns import CRON_PAYLOAD, CRON_TEMPLATE
+from outlast.storage.postgres.sealing import Sealing
 
 _SQL = Queries("crons")
 _KIND: Final = "cron"
@@ -104,7 +106,7 @@ class CronStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._list = Listing(pool, ("crons", "search"), ("crons", "count"), _cron)
+        self._list = Listing(pool, ("crons", "search"), ("crons", "count"), _cron, _opened)
 
     async def now(self) -> datetime:
         """Return the time by which crons are due: the database's."""
@@ -115,7 +117,7 @@ class CronStore:
     async def create(self, cron_id: UUID, content: CronContent, *, assistant_id: UUID, thread_id: str | None) -> Cron:
         """Store a cron; raises NotFound when its assistant or thread has gone meanwhile, Conflict for a known id."""
         parameters = {
-            **_content(content), "id": cron_id, "assistant_id": assistant_id, "thread_key": _key(thread_id)
+            **await self._content(content, cron_id), "assistant_id": assistant_id, "thread_key": _key(thread_id)
         }  # fmt: skip
         try:
             async with self._pool.connection() as connection:
@@ -135,12 +137,12 @@ class CronStore:
             row = await cursor.fetchone()
         if row is None:
             raise NotFound(_KIND, str(cron_id))
-        return _cron(row)
+        return _cron(await _opened(self._pool.sealing, row))
 
     async def update(self, seen: Cron, content: CronContent) -> Cron:
         """Store a change of the cron that was seen; raises Conflict when somebody else has changed it since."""
         parameters = {
-            **_content(content), "id": seen.id, "seen": seen.updated_at, "retimed": content.timing != seen.timing
+            **await self._content(content, seen.id), "seen": seen.updated_at, "retimed": content.timing != seen.timing
         }  # fmt: skip
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.update, parameters)
@@ -150,6 +152,15 @@ class CronStore:
             msg = f"cron {seen.id} was changed by somebody else at the same time; read it and try again"
             raise Conflict(msg)
         return cron
+
+    async def _content(self, content: CronContent, cron_id: UUID) -> dict[str, Any]:
+        sealing, plain = self._pool.sealing, _content(content)
+        return {
+            **plain,
+            "id": cron_id,
+            "payload": await sealing.seal(CRON_PAYLOAD, plain["payload"], cron_id),
+            "template": await sealing.seal(CRON_TEMPLATE, plain["template"], cron_id),
+        }
 
     async def delete(self, cron_id: UUID, *, access: str | None = None) -> None:
         """Delete a cron; its runs stay. Raises NotFound."""
@@ -193,11 +204,18 @@ class CronStore:
             await connection.execute(_SQL.lock_thread, {"thread_key": due.thread_key})
         cursor = await connection.execute(_SQL.lock_due, {"id": due.id})
         row = await cursor.fetchone()
-        return None if row is None else _tick(row)
+        if row is None:
+            return None
+        template = await self._pool.sealing.open(CRON_TEMPLATE, row[7], row[0])
+        return _tick((*row[:7], template, *row[8:]))
 
     async def advance_in(self, connection: Tx, cron_id: UUID, *, next_run_at: datetime | None) -> None:
         """Say when a locked cron is due again."""
         await connection.execute(_SQL.advance, {"id": cron_id, "next_run_at": next_run_at})
+
+
+async def _opened(sealing: Sealing, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*row[:9], await sealing.open(CRON_PAYLOAD, row[9], row[0]), *row[10:])
 
 
 def _key(thread_id: str | None) -> UUID | None:

@@ -19,6 +19,8 @@ from outlast.storage.postgres.pace import MOST_IDS, Pace
 from outlast.storage.postgres.pool import connect, is_transient
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.scoping import Scope
+from outlast.storage.postgres.sealed_columns import EVENT
+from outlast.storage.postgres.sealing import OFF, Sealing
 from outlast.storage.postgres.together import Alone
 from outlast.telemetry import emit
 
@@ -58,9 +60,10 @@ class Claim(Protocol):
 class EventLog:
     """Writes records behind the runs that say them. `add` waits for nothing; `running` does the work."""
 
-    def __init__(self, settings: DatabaseSettings, *, channel: str) -> None:
+    def __init__(self, settings: DatabaseSettings, *, channel: str, sealing: Sealing = OFF) -> None:
         self._settings = settings
         self._channel = channel
+        self._sealing = sealing
         self._waiting: deque[tuple[Claim, Record]] = deque()
         self._waiting_bytes = 0
         self._dirty = asyncio.Event()
@@ -71,6 +74,9 @@ class EventLog:
 
     def add(self, claim: Claim, record: Record, *, hurry: bool = True) -> bool:
         """Take a record to write; without hurry it goes with the next one. False when too much waits already."""
+        if self._sealing.on:
+            data = self._sealing.seal_now(EVENT, record.data, record.thread, record.pos)
+            record = record._replace(data=data)
         size = len(record.data) + _OVERHEAD_BYTES
         if self._waiting_bytes + size > _WAITING_BYTES:
             emit("stream.dropped", run_id=record.run_id, records=1)

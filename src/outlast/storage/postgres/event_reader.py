@@ -7,18 +7,24 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import orjson
+
 from outlast.domain.options import RunOptions
 from outlast.domain.positions import base_of, moment_of
 from outlast.domain.records import Record, RunEnd
 from outlast.domain.run import RunStatus
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.run_sealing import opened_end
+from outlast.storage.postgres.sealed_columns import EVENT
 from outlast.storage.postgres.together import Alone
 
 _SQL = Queries("events")
 _PAGE_RECORDS: Final = 256
 _PAGE_BYTES: Final = 1 << 20
 _MOST_ENDS: Final = 256
+#: Modes of a stream in which checkpoints are told.
+CHECKPOINT_MODES: Final = frozenset({"checkpoints", "debug"})
 #: A settlement is seen later than the end that it gives; by this much at most, unless its run is asked for by name.
 SLACK_SECONDS: Final = 5.0
 
@@ -83,10 +89,8 @@ class EventReader:
         """
         wanted = _record_parameters(cursors, [None] * len(cursors))
         if not since and not runs:
-            async with self._connection() as connection:
-                return _by_thread(cursors, _records(await _rows(connection, _SQL.records, wanted)), []), {}
-        async with self._connection() as connection:
-            rows = await _rows(connection, _SQL.news, {**wanted, **_end_parameters(since), "asked": list(runs)})
+            return _by_thread(cursors, _records(await self._said(_SQL.records, wanted)), []), {}
+        rows = await self._said(_SQL.news, {**wanted, **_end_parameters(since), "asked": list(runs)})
         said, ended, asked = _split(rows)
         return _by_thread(cursors, said, ended), {item.end.run_id: item for item in asked}
 
@@ -94,11 +98,9 @@ class EventReader:
         """Return what is kept behind a position, of one run or of the whole thread with its ends."""
         wanted = _record_parameters({thread: after}, [run_id])
         if run_id is not None:
-            async with self._connection() as connection:
-                return _news(_records(await _rows(connection, _SQL.records, wanted)), [])
-        async with self._connection() as connection:
-            ends = _end_parameters({thread: moment_of(after)})
-            rows = await _rows(connection, _SQL.news, {**wanted, **ends, "asked": []})
+            return _news(_records(await self._said(_SQL.records, wanted)), [])
+        ends = _end_parameters({thread: moment_of(after)})
+        rows = await self._said(_SQL.news, {**wanted, **ends, "asked": []})
         said, ended, _ = _split(rows)
         return _news(said, [item for item in ended if not item.placed or item.end.pos > after])
 
@@ -109,9 +111,29 @@ class EventReader:
     async def checkpoint(self, thread: bytes, run_id: UUID, checkpoint_id: str) -> int:
         """Return the position at which a run streamed one of its checkpoints; 0 when it did not."""
         parameters = {"thread_key": UUID(bytes=thread), "run_id": run_id, "checkpoint_id": checkpoint_id}
+        if self._pool.sealing.on:
+            return await self._sealed_checkpoint(thread, run_id, checkpoint_id)
         async with self._connection() as connection:
             rows = await _rows(connection, _SQL.checkpoint_record, parameters)
         return rows[0][0] if rows else 0
+
+    async def _sealed_checkpoint(self, thread: bytes, run_id: UUID, checkpoint_id: str) -> int:
+        """Look through what was said, which the database cannot do where it is encrypted."""
+        after = 0
+        while True:
+            page = await self.page(thread, after, run_id=run_id)
+            for record in page.records:
+                if record.mode in CHECKPOINT_MODES and _checkpoint_of(record.data) == checkpoint_id:
+                    return record.pos
+            if not page.more:
+                return 0
+            after = page.records[-1].pos
+
+    async def _said(self, statement: bytes, parameters: dict[str, Any]) -> list[Any]:
+        async with self._connection() as connection:
+            rows = await _rows(connection, statement, parameters)
+        sealing = self._pool.sealing
+        return [await opened_end(sealing, row) for row in rows] if sealing.on else rows
 
     async def watch(self, threads: Iterable[bytes], *, seconds: float) -> None:
         """Let the runs of these threads say what they do, for some seconds from now."""
@@ -133,9 +155,18 @@ class EventReader:
 
     async def add_outside(self, thread: bytes, mode: str, data: bytes, *, channel: str) -> None:
         """Store something that was not said by a run, if anybody follows the thread. No run of it may be unfinished."""
-        parameters = {"thread_key": UUID(bytes=thread), "mode": mode, "data": data, "channel": channel}
+        sealed = await self._pool.sealing.seal(EVENT, data, thread, "outside", mode)
+        parameters = {"thread_key": UUID(bytes=thread), "mode": mode, "data": sealed, "channel": channel}
         async with self._connection(across=False) as connection:
             await connection.execute(_SQL.add_outside, parameters)
+
+
+def _checkpoint_of(data: bytes) -> str | None:
+    said: dict[str, Any] = orjson.loads(data)
+    payload: dict[str, Any] = said.get("payload") or {}
+    config: dict[str, Any] = said.get("config") or payload.get("config") or {}
+    configurable: dict[str, Any] = config.get("configurable") or {}
+    return configurable.get("checkpoint_id")
 
 
 async def _rows(connection: Alone, statement: bytes, parameters: dict[str, Any]) -> list[Any]:

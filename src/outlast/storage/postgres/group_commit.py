@@ -13,11 +13,13 @@ import psycopg
 from outlast.errors import InvalidInput, LeaseLost
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.checkpoint_rows import Batch, CheckpointRow, Row
+from outlast.storage.postgres.checkpoint_sealing import sealed_row
 from outlast.storage.postgres.group_writer import GIVE_UP_AFTER, GroupWriter
 from outlast.storage.postgres.lone_step import OIDS, LoneStep
-from outlast.storage.postgres.prepared import Part, Statement
+from outlast.storage.postgres.prepared import Scoped, Statement
 from outlast.storage.postgres.queries import numbered
 from outlast.storage.postgres.scoping import Scope
+from outlast.storage.postgres.sealing import OFF, Sealing
 from outlast.telemetry import emit
 
 
@@ -41,6 +43,12 @@ class GroupCommit(GroupWriter[Row]):
         super().__init__(
             settings, application_name=application_name, give_up_after=give_up_after, reply_within=reply_within
         )
+        #: What encrypts rows before they gather.
+        self.sealing: Sealing = OFF
+
+    async def submit(self, row: Row) -> None:
+        """Return once the row is durable; see `GroupWriter.submit`."""
+        await super().submit(await sealed_row(self.sealing, row) if self.sealing.on else row)
 
     def key(self, row: Row) -> object:
         """Return the namespace of a checkpoint, or the task of an output."""
@@ -60,7 +68,7 @@ class GroupCommit(GroupWriter[Row]):
             step = LoneStep.of(rows)
             if step is not None and await self._all_is_well(scope, step):
                 return [dict.fromkeys(range(len(rows)), True)]
-        answers = await self.insist([Part(scope, _statement(rows)) for scope, rows in parts])
+        answers = await self.insist([Scoped(scope, _statement(rows)) for scope, rows in parts])
         # In binary: the row's number, and one byte for true or false.
         return [{int.from_bytes(number or b""): ok == b"\x01" for number, ok in answer} for answer in answers]
 
@@ -70,7 +78,7 @@ class GroupCommit(GroupWriter[Row]):
         oids = [OIDS[name] for name in statement.names]
         sent = Statement(statement.text, oids, statement.arguments(step.parameters))
         try:
-            (answer,) = await self.insist((Part(scope, sent),))
+            (answer,) = await self.insist((Scoped(scope, sent),))
         except psycopg.errors.UniqueViolation:
             return False
         return bool(answer)

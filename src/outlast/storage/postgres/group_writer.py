@@ -23,7 +23,7 @@ import psycopg
 from outlast.errors import DatabaseUnavailable
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pool import CONNECTION_ERRORS, is_transient, unavailable
-from outlast.storage.postgres.prepared import Answer, Line, Part
+from outlast.storage.postgres.prepared import Answer, Line, Scoped
 from outlast.storage.postgres.scoping import Scope
 
 R = TypeVar("R")
@@ -209,7 +209,7 @@ class GroupWriter(ABC, Generic[R]):
             else:
                 pending.done.set_exception(self.refusal(pending.row, stale=number in accepted))
 
-    async def insist(self, parts: Sequence[Part]) -> list[Answer]:
+    async def insist(self, parts: Sequence[Scoped]) -> list[Answer]:
         """Execute, on a new connection when the one at hand breaks; raises DatabaseUnavailable in the end."""
         give_up_at = asyncio.get_running_loop().time() + self._give_up_after
         delay = 0.05
@@ -226,7 +226,7 @@ class GroupWriter(ABC, Generic[R]):
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
 
-    async def _send(self, parts: Sequence[Part]) -> list[Answer]:
+    async def _send(self, parts: Sequence[Scoped]) -> list[Answer]:
         if self._line.broken:
             # It ended while nothing was under way; nothing is lost but the time to connect.
             self.lost("closed")

@@ -1,24 +1,30 @@
 """The store's items in the database: what agents and clients keep beyond a thread."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
-from outlast.errors import InvalidInput
+from outlast.errors import InvalidInput, LeaseLost
+from outlast.storage.postgres.checkpoint_rows import Fence
+from outlast.storage.postgres.item_matching import meets
 from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
 from outlast.storage.postgres.listing import fetch
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries, numbered
+from outlast.storage.postgres.sealed_columns import ITEM
 
 _SQL = Queries("items")
 # Together they fit into one entry of a B-tree, which has room for 2,704 bytes.
 _LONGEST_PATH_BYTES: Final = 1500
 _LONGEST_KEY_BYTES: Final = 1000
 _MOST_ROWS: Final = 2**31
+# Looked through at once, where the database cannot look into items.
+_SIFTED: Final = 200
 # Of our advisory locks; that of workers is another one.
 _LOCK_CLASS: Final = 0x6F757473
 #: A wildcard of `namespaces`: any one label.
@@ -98,7 +104,8 @@ class ItemStore:
         """Return the items that are there."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.get, _places(places))
-            return {(item := _item(row)).place: item for row in await cursor.fetchall()}
+            rows = await cursor.fetchall()
+        return {item.place: item for item in await self._opened(rows)}
 
     async def refresh(self, places: Sequence[Place]) -> None:
         """Begin the lives of these items anew, as far as they end at all."""
@@ -107,18 +114,46 @@ class ItemStore:
 
     async def search(self, query: ItemQuery) -> list[StoredItem]:
         """Return the items under a namespace that meet the conditions."""
+        if self._pool.sealing.on and _flags(query):
+            return await self._sift(query, self._search)
+        return await self._search(query)
+
+    async def _search(self, query: ItemQuery) -> list[StoredItem]:
         async with self._pool.connection() as connection:
             rows = await fetch(connection, numbered("items", "search", *_flags(query)), _query_parameters(query))
-        return [_item(row) for row in rows]
+        return await self._opened(rows)
 
     async def nearest(self, query: ItemQuery, *, vector_schema: str | None) -> list[StoredItem]:
         """Return the items whose meaning is nearest to the query's vector; `vector_schema`: see `find_vector`."""
+        if self._pool.sealing.on and _flags(query):
+            return await self._sift(query, lambda page: self.nearest(page, vector_schema=vector_schema))
         flags = _flags(query) if vector_schema is None else [*_flags(query), "pgvector"]
         async with self._pool.transaction() as connection:
             if vector_schema is not None:
                 await connection.execute(_SQL.see_vectors, {"schema": vector_schema})
             rows = await fetch(connection, numbered("items", "nearest", *flags), _query_parameters(query))
-        return [_item(row) for row in rows]
+        return await self._opened(rows)
+
+    async def _sift(
+        self, query: ItemQuery, find: Callable[[ItemQuery], Awaitable[list[StoredItem]]]
+    ) -> list[StoredItem]:  # fmt: skip
+        """Look through all items under the namespace, a page at a time: the database cannot read what is encrypted."""
+        _page(query)
+        met: list[StoredItem] = []
+        page = replace(query, contains=None, conditions=(), limit=_SIFTED, offset=0)
+        while len(met) < query.offset + query.limit:
+            items = await find(page)
+            met += [item for item in items if meets(item.value, query.contains, query.conditions)]
+            if len(items) < _SIFTED:
+                break
+            page = replace(page, offset=page.offset + _SIFTED)
+        return met[query.offset : query.offset + query.limit]
+
+    async def _opened(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredItem]:
+        sealing = self._pool.sealing
+        if not sealing.on:
+            return [_item(row) for row in rows]
+        return [_item((*row[:2], await sealing.open_json(ITEM, row[2], row[0], row[1]), *row[3:])) for row in rows]
 
     async def find_vector(self) -> str | None:
         """Return the schema of pgvector, installing it where the server has it; None where it has not."""
@@ -140,17 +175,22 @@ class ItemStore:
             cursor = await connection.execute(_SQL.namespaces, parameters)
             return [_namespace(row[0]) for row in await cursor.fetchall()]
 
-    async def write(self, writes: Sequence[ItemWrite]) -> None:
-        """Put and delete, all or nothing; each place once."""
+    async def write(self, writes: Sequence[ItemWrite], *, fence: Fence | None = None) -> None:
+        """Put and delete, all or nothing; each place once.
+
+        With a fence, raises LeaseLost when the run is not, or no longer, running under that epoch.
+        """
         puts = [write for write in writes if write.value is not None]
         if any(not put.place.namespace for put in puts):
             msg = "an item needs a namespace of one label at least"
             raise InvalidInput(msg, field="namespace")
-        values = [encoded_jsonb(put.value or b"{}") for put in puts]
+        values = [await self._sealed(put) for put in puts]
         every, gone = _places([w.place for w in writes]), _places([w.place for w in writes if w.value is None])
         kept = _places([write.place for write in puts])
         ttls = [write.ttl_minutes for write in puts]
         async with self._pool.pipelined() as connection:
+            if fence is not None:
+                await _hold(connection, fence)
             if len(writes) > 1:
                 await connection.execute(_SQL.lock, {**every, "class_id": _LOCK_CLASS})
             if gone["paths"]:
@@ -159,6 +199,19 @@ class ItemStore:
                 await connection.execute(_SQL.put, {**kept, "values": values, "ttls": ttls})
                 await connection.execute(_SQL.forget_vectors, kept)
                 await _put_vectors(connection, puts)
+
+    async def _sealed(self, put: ItemWrite) -> Jsonb:
+        value, sealing = put.value or b"{}", self._pool.sealing
+        if not sealing.on or value == b"{}":
+            return encoded_jsonb(value)
+        return jsonb(await sealing.seal_text(ITEM, value.decode(), path_of(put.place.namespace), put.place.key))
+
+
+async def _hold(connection: AsyncConnection[Any], fence: Fence) -> None:
+    """Keep the run where it is until the transaction ends."""
+    cursor = await connection.execute(_SQL.hold_run, fence._asdict())
+    if await cursor.fetchone() is None:
+        raise LeaseLost(run_id=str(fence.run_id), epoch=fence.epoch)
 
 
 async def _put_vectors(connection: AsyncConnection[Any], puts: Sequence[ItemWrite]) -> None:

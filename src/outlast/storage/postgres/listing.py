@@ -4,13 +4,14 @@ A part is chosen in the SQL file, between `--if` and `--end` (see `queries.numbe
 and the order alone, and takes the index that serves them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from psycopg import AsyncRawCursor
 
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Numbered, numbered
+from outlast.storage.postgres.sealing import Sealing
 from outlast.storage.postgres.together import Alone, Executes
 
 T = TypeVar("T")
@@ -56,18 +57,27 @@ class Listing(Generic[T]):
     """A list that is shown in pages: the statement that finds, the one that counts, and what a row becomes."""
 
     def __init__(
-        self, pool: Pool, find: tuple[str, str], count: tuple[str, str], shown: Callable[[tuple[Any, ...]], T]
+        self,
+        pool: Pool,
+        find: tuple[str, str],
+        count: tuple[str, str],
+        shown: Callable[[tuple[Any, ...]], T],
+        opened: "Callable[[Sealing, tuple[Any, ...]], Awaitable[tuple[Any, ...]]] | None" = None,
     ) -> None:
         self._pool = pool
         self._find = find
         self._count = count
         self._shown = shown
+        #: Decrypts a row, where rows are encrypted.
+        self._opened = opened
 
     async def search(self, query: Query, *flags: str, page: Page) -> tuple[list[T], int]:
         """Return one page, and how many match; the flags are those beside the query's own."""
         statement = numbered(*self._find, *sorted({*query.flags, *flags}))
         async with self._pool.connection() as connection:
             rows = await fetch(connection, statement, {**query.parameters, **page._asdict()})
+        if self._opened is not None and self._pool.sealing.on:
+            rows = [await self._opened(self._pool.sealing, row) for row in rows]
         found = [self._shown(row) for row in rows]
         if page.offset == 0 and len(found) < page.limit:
             return found, len(found)

@@ -22,6 +22,7 @@ from outlast.errors import ConfigurationError, DatabaseUnavailable
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import jsonb
 from outlast.storage.postgres.scoping import SCOPE_NAMED, Scope
+from outlast.storage.postgres.sealing import OFF, Sealing
 from outlast.storage.postgres.together import Alone, Rows, Step, together
 
 # Errors that say nothing about the statement: the connection, the server or the pool has gone.
@@ -108,6 +109,8 @@ class Pool:
     ) -> None:
         self.settings = settings
         self._foreign = foreign
+        #: What encrypts content on its way into rows; see `data_keys.sealing_of`.
+        self.sealing: Sealing = OFF
         self._pool = AsyncConnectionPool(
             conninfo(settings, application_name=application_name),
             min_size=1,

@@ -38,7 +38,7 @@ class Statement(NamedTuple):
     values: Sequence[bytes | None]
 
 
-class Part(NamedTuple):
+class Scoped(NamedTuple):
     """A statement, and on whose behalf it is executed."""
 
     scope: Scope
@@ -91,7 +91,7 @@ class Line:
             self._prepared = PreparedConnection(connection, prepare=not self._settings.pooler)
         return self._prepared
 
-    async def execute(self, parts: Sequence[Part]) -> list[Answer]:
+    async def execute(self, parts: Sequence[Scoped]) -> list[Answer]:
         """Execute in one transaction; return the rows of each. One at a time.
 
         Raises psycopg's errors, after which nothing of it is stored, and a broken line has to be closed.
@@ -139,14 +139,14 @@ class ReadLine:
 
     async def fetch(self, statement: Statement) -> Answer:
         """Return the rows that there are for the context's tenant; raises DatabaseUnavailable."""
-        part = Part(Scope.now(self._schema), statement)
+        part = Scoped(Scope.now(self._schema), statement)
         async with self._turn:
             with suppress(*CONNECTION_ERRORS):
                 return await self._execute(part)
             with as_unavailable():
                 return await self._execute(part)
 
-    async def _execute(self, part: Part) -> Answer:
+    async def _execute(self, part: Scoped) -> Answer:
         whole = False
         try:
             (answer,) = await self._line.execute((part,))
@@ -188,7 +188,7 @@ class PreparedConnection:
         self._waiter: asyncio.Future[None] | None = None
         connection.pgconn.enter_pipeline_mode()
 
-    async def execute(self, parts: Sequence[Part]) -> list[Answer]:
+    async def execute(self, parts: Sequence[Scoped]) -> list[Answer]:
         """Execute all of them or none; return the rows of each. Raises psycopg's errors."""
         self._expected = []
         scope: Scope | None = None

@@ -7,6 +7,7 @@ from uuid import UUID
 from outlast.domain.run import RunStatus
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.run_sealing import opened_event
 
 _SQL = Queries("protocol")
 _LATE_SECONDS: Final = 60.0
@@ -56,7 +57,12 @@ class ProtocolStore:
         parameters: dict[str, Any] = {**_key(thread), "run_id": run_id, "mode": mode, "limit": _MOST}
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.lifecycle, parameters)
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+        sealing = self._pool.sealing
+        return [
+            (pos, ns, await opened_event(sealing, data, thread=UUID(bytes=thread), pos=pos, run_id=run_id, mode=mode))
+            for pos, ns, data in rows
+        ]
 
 
 def _key(thread: bytes) -> dict[str, UUID]:

@@ -1,7 +1,7 @@
 """What is deleted by age, in bounded steps that other processes may take at the same time."""
 
 from datetime import datetime, timedelta
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,12 +18,10 @@ _CALLS_SQL = Queries("calls")
 _USAGE_SQL = Queries("usage")
 _CACHE_SQL = Queries("call_cache")
 _LIMITS_SQL = Queries("rate_limits")
+_ADMISSION_SQL = Queries("admission")
 # The class of our advisory locks; the second number is the task.
 _LOCK_CLASS: Final = 0x6F75746D
 _FIRST: Final = UUID(int=0)
-#: The age of a report that nobody needs to look up any more.
-DELIVERIES_KEPT: Final = timedelta(days=7)
-
 #: Where a walk through the ended runs has come to.
 Cursor = tuple[datetime, UUID]
 
@@ -40,6 +38,31 @@ class Task(IntEnum):
     CACHE = 6
     LIMITS = 7
     EFFECTS = 11
+    ADMISSION_LIMITS = 17
+    RUNS = 21
+    DECISIONS = 22
+    USAGE_DAYS = 23
+    BUDGETS = 24
+    TOMBSTONES = 25
+
+
+class Aged(Enum):
+    """Kinds of rows that are deleted for their age alone, by the name of their setting."""
+
+    RUNS = "forget_runs"
+    DECISIONS = "forget_decisions"
+    USAGE_DAYS = "forget_usage_days"
+    BUDGETS = "forget_budgets"
+    TOMBSTONES = "forget_tombstones"
+
+    @property
+    def statement(self) -> bytes:
+        """The SQL that deletes a batch of them."""
+        return {
+            Aged.RUNS: _SQL.forget_runs, Aged.DECISIONS: _SQL.forget_decisions,
+            Aged.USAGE_DAYS: _SQL.forget_usage_days, Aged.BUDGETS: _SQL.forget_budgets,
+            Aged.TOMBSTONES: _SQL.forget_tombstones,
+        }[self]  # fmt: skip
 
 
 class RetentionStore:
@@ -62,19 +85,34 @@ class RetentionStore:
             rows = await (await connection.execute(_SQL.expired_threads, {"limit": limit})).fetchall()
         return [(thread_id, tenant) for thread_id, tenant in rows]
 
-    async def expire(self, thread_id: str) -> bool:
-        """Delete a thread, or its history, as its TTL says; False when it is in use again or somebody else did it."""
-        parameters = {"thread_key": UUID(bytes=thread_key(thread_id))}
+    async def idle_threads(self, *, age: timedelta, limit: int) -> list[tuple[str, str]]:
+        """Return threads without a TTL, with their tenants, on which nothing has happened for so long; oldest first."""
+        parameters = {"age": age.total_seconds(), "limit": limit}
+        async with self._pool.connection(across=True) as connection:
+            rows = await (await connection.execute(_SQL.idle_threads, parameters)).fetchall()
+        return [(thread_id, tenant) for thread_id, tenant in rows]
+
+    async def expire(self, thread_id: str, *, idle: timedelta | None = None) -> bool:
+        """Delete a thread, or its history, as its TTL says; False when it is in use again or somebody else did it.
+
+        With `idle` it is one without a TTL, on which nothing has happened for so long.
+        """
+        parameters = {"thread_key": UUID(bytes=thread_key(thread_id)), "age": idle and idle.total_seconds()}
         async with self._pool.transaction() as connection:
             if await (await connection.execute(_SQL.lock_expired, parameters)).fetchone() is None:
                 return False
-            row = await (await connection.execute(_SQL.still_expired, parameters)).fetchone()
+            still = _SQL.still_expired if idle is None else _SQL.still_idle
+            row = await (await connection.execute(still, parameters)).fetchone()
             if row is None:
                 return False
             await self._threads.expire_in(connection, thread_id, strategy=row[0])
             # Of a thread that lives on without its history; it expires again once it has been used again.
             await connection.execute(_SQL.forget_expiry, parameters)
         return True
+
+    async def forget_aged(self, kind: "Aged", *, age: timedelta, limit: int) -> int:
+        """Delete rows of a kind that are older."""
+        return await self._alone(Task[kind.name], kind.statement, {"age": age.total_seconds(), "limit": limit})
 
     async def forget_items(self, *, limit: int) -> int:
         """Delete items of the store whose time has come."""
@@ -131,6 +169,10 @@ class RetentionStore:
     async def forget_rate_limits(self, *, limit: int) -> int:
         """Delete rate limits of keys that nobody uses any more."""
         return await self._alone(Task.LIMITS, _LIMITS_SQL.forget, {"limit": limit})
+
+    async def forget_admission_limits(self, *, limit: int) -> int:
+        """Delete limits of requests of which nothing counts any more."""
+        return await self._alone(Task.ADMISSION_LIMITS, _ADMISSION_SQL.forget_limits, {"limit": limit})
 
     async def _alone(self, task: Task, statement: bytes, parameters: dict[str, Any]) -> int:
         async with self._pool.transaction(across=True) as connection:

@@ -39,7 +39,8 @@ def readonly_role(schema: str) -> str:
 async def ensure(connection: AsyncConnection[Any], schema: str) -> bool:
     """Make the roles that are missing, and the present role a member of those that the program works as.
 
-    Returns whether there was anything to do. Raises DatabaseSetupError with the statements that an administrator has to execute where this role may not.
+    Returns whether there was anything to do. Raises DatabaseSetupError with the statements that an administrator has to
+    execute where this role may not.
     """
     statements = await _missing(connection, schema)
     for statement in statements:
@@ -72,7 +73,7 @@ async def _missing(connection: AsyncConnection[Any], schema: str) -> list[sql.Co
         if not member and name != readonly_role(schema):
             granting = sql.SQL("GRANT {} TO {}").format(sql.Identifier(name), sql.Identifier(owner))
             if name == claim_role(schema) and connection.info.server_version >= _INHERIT_BY_GRANT:
-                # To be taken on, not to be had all the time: policies for a role also count for whoever inherits from it.
+                # To be taken on, not had all the time: a policy for a role also counts for whoever inherits from it.
                 granting += sql.SQL(" WITH INHERIT FALSE")
             statements.append(granting)
     return statements

@@ -22,6 +22,8 @@ from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
 from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.run_sealing import sealed_error, sealed_settlement
+from outlast.storage.postgres.sealed_columns import RUN_CANCEL_REASON, RUN_ERROR
 from outlast.storage.postgres.together import Step
 from outlast.telemetry import emit
 
@@ -61,10 +63,12 @@ class RunEnds:
         changes nothing. Raises LeaseLost when the run has another owner.
         """
         thread = {"thread_key": UUID(bytes=run.thread_key)}
+        settling = self._settlement_parameters(run, settlement)
+        settling = await sealed_settlement(self._pool.sealing, run.thread_key, settling)
         # Three statements, since the last one needs a snapshot taken under the thread's lock; one round trip.
         steps = [
             Step("run_ends", "lock_thread", thread),
-            Step("run_ends", "settle", self._settlement_parameters(run, settlement)),
+            Step("run_ends", "settle", settling),
             Step("run_ends", "unblock", thread),
         ]
         _, settled, unblocked = await self._pool.together(
@@ -129,7 +133,8 @@ class RunEnds:
         self, connection: Tx, thread: bytes, run_id: UUID, *, action: CancelAction, reason: str | None
     ) -> RunStatus | None:
         """Ask a run to end, under the lock of its thread; None when it has ended. The caller unblocks the thread."""
-        parameters = {"id": run_id, "action": action, "reason": reason}
+        sealed = await self._pool.sealing.seal_text(RUN_CANCEL_REASON, reason, run_id)
+        parameters = {"id": run_id, "action": action, "reason": sealed}
         cursor = await connection.execute(_SQL.request_cancel, parameters)
         row = await cursor.fetchone()
         if row is None:
@@ -182,7 +187,8 @@ class RunEnds:
 
         A run that was to be rolled back is rolled back. The epoch rises, so nothing of an owner counts any more.
         """
-        parameters = {"id": run_id, "epoch": epoch, "status": status, "error_code": code, "error_message": message}
+        sealed = await self._pool.sealing.seal_text(RUN_ERROR, message, run_id)
+        parameters = {"id": run_id, "epoch": epoch, "status": status, "error_code": code, "error_message": sealed}
         async with self._pool.transaction() as connection:
             await connection.execute(_SQL.lock_thread, {"thread_key": UUID(bytes=thread)})
             cursor = await connection.execute(_SQL.take_away, parameters)
@@ -216,6 +222,7 @@ class RunEnds:
             "id": run_id, "begun": begun, "thread_state": state,
             "thread_error": None if error is None else jsonb(error), **self._grace,
         }  # fmt: skip
+        parameters["thread_error"] = await sealed_error(self._pool.sealing, thread, parameters["thread_error"])
         await connection.execute(_SQL.mark_ended, parameters)
 
     async def delete(self, run_id: UUID, *, access: str | None = None) -> None:

@@ -17,15 +17,18 @@ from outlast.domain.run import NewRun, RunStatus
 from outlast.domain.thread import ThreadState
 from outlast.errors import Conflict, NotFound, ThreadQuarantined
 from outlast.storage.postgres import writes_before
+from outlast.storage.postgres.admission import decision_parameters
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import jsonb
 from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.run_ends import RunEnds, Tx
+from outlast.storage.postgres.run_sealing import sealed_new_run, sealed_steps
 from outlast.storage.postgres.together import Step
 from outlast.telemetry import emit
 
 _SQL = Queries("run_intake")
+_ADMISSION_SQL = Queries("admission")
 #: Route, Idempotency-Key, hash of the body.
 Key = tuple[str, str, bytes]
 
@@ -91,6 +94,15 @@ class RunIntake:
             emit("run.enqueued", run_id=first)
         return admissions
 
+    async def known(self, key: Key | None) -> Admission | None:
+        """Return the run of the first request with this key and this body, if there was one."""
+        if key is None:
+            return None
+        async with self._pool.connection() as connection:
+            parameters = {"route": key[0], "key": key[1]}
+            row = await (await connection.execute(_SQL.find_key, parameters)).fetchone()
+        return Admission(run_id=row[0], status=None) if row is not None and row[1] == key[2] else None
+
     async def admit_in(self, connection: Tx, run: NewRun, intake: Intake) -> Admission:
         """Store a run as part of an open transaction; raises as `admit`, and the caller then rolls back."""
         thread = thread_key(run.thread_id)
@@ -98,7 +110,7 @@ class RunIntake:
         standing = await _standing(connection, thread)
         answer = None
         if intake.resume is not None:
-            answer = await _checked(connection, thread, intake.resume, standing)
+            answer = await _checked(connection, thread, _resume(run, intake.resume), standing)
         plan = decide(standing, multitask=intake.multitask, later=run.delay_seconds > 0, plain=run.options.plain)
         ended: list[UUID] = []
         if plan.supersede:
@@ -112,17 +124,28 @@ class RunIntake:
             action = "rollback" if plan.discard else "interrupt"
             status = await self._ends.cancel_in(connection, thread, run_id, action=action, reason=reason)
             (cancelled if status is RunStatus.RUNNING else ended).append(run_id)
-        status = await _stored(connection, run, thread, intake, answer)
-        if status is RunStatus.QUEUED and _goes_on(run):
+        status = await self._stored(connection, run, thread, intake, answer)
+        if run.decision is not None:
+            await connection.execute(_ADMISSION_SQL.admitted, decision_parameters(run.id, run.decision))
+        if status in {RunStatus.QUEUED, RunStatus.WAITING} and _goes_on(run):
             # Behind another run, where it will go on from is not known yet.
             await writes_before.keep_in(connection, thread, run.id)
             await connection.execute(_SQL.inherit, _inheriting(run, thread))
         return Admission(run_id=run.id, status=status, cancelled=tuple(cancelled), ended=tuple(ended))
 
+    async def _stored(
+        self, connection: Tx, run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None
+    ) -> RunStatus:
+        parameters = await sealed_new_run(self._pool.sealing, _run_parameters(run, thread, intake, answer))
+        added = await connection.execute(_SQL.enqueue, parameters)
+        if not run.options.plain:
+            await connection.execute(_SQL.describe_thread, _details_parameters(run, thread, intake))
+        return RunStatus(cast("tuple[str]", await added.fetchone())[0])
+
     async def _put_behind(self, run: NewRun, intake: Intake) -> Admission:
         """Store a run that changes no other; nothing is decided between the statements, so they go out together."""
         thread = thread_key(run.thread_id)
-        steps = _usual_steps(run, thread, intake)
+        steps = await sealed_steps(self._pool.sealing, _usual_steps(run, thread, intake))
         rows = await self._pool.together(steps, before_commit=lambda: emit("run.enqueue.before_commit", run_id=run.id))
         by_step = dict(zip((step.name for step in steps), rows, strict=True))
         stored, opened = by_step["enqueue"], rows[0]
@@ -139,15 +162,17 @@ def _usual_steps(run: NewRun, thread: bytes, intake: Intake) -> list[Step]:
         opening = Step("run_intake", "open_thread", _thread_parameters(run, thread))
     else:
         opening = Step("run_intake", "existing_thread", _access_parameters(intake, thread))
-    enqueue = Step("run_intake", "enqueue", _run_parameters(run, thread, intake, None))
+    enqueue = [Step("run_intake", "enqueue", _run_parameters(run, thread, intake, None))]
+    if run.decision is not None:
+        enqueue.append(Step("admission", "admitted", decision_parameters(run.id, run.decision)))
     if run.options.plain:
-        return [opening, enqueue]
+        return [opening, *enqueue]
     front = _front_parameters(run, thread)
     return [
         opening,
         Step("run_intake", "supersede", front),
         Step("run_intake", "step_back", front),
-        enqueue,
+        *enqueue,
         Step("run_intake", "describe_thread", _details_parameters(run, thread, intake)),
     ]
 
@@ -197,6 +222,12 @@ async def _standing(connection: Tx, thread: bytes) -> list[Standing]:
     ]
 
 
+def _resume(run: NewRun, sent: Resume) -> Resume:
+    """Return the answer as admission has left it: policies may have masked what it holds."""
+    command = run.options.command or {}
+    return Resume(command["resume"]) if command.get("resume") is not None else sent
+
+
 async def _checked(connection: Tx, thread: bytes, resume: Resume, standing: Sequence[Standing]) -> _Answer:
     """Return the answer with the questions it is for; raises when nobody waits for it."""
     cursor = await connection.execute(_SQL.asked, {"thread_key": UUID(bytes=thread)})
@@ -214,13 +245,6 @@ async def _checked(connection: Tx, thread: bytes, resume: Resume, standing: Sequ
 
 def _ids(questions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(question["id"] for question in questions if question.get("id"))
-
-
-async def _stored(connection: Tx, run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None) -> RunStatus:
-    added = await connection.execute(_SQL.enqueue, _run_parameters(run, thread, intake, answer))
-    if not run.options.plain:
-        await connection.execute(_SQL.describe_thread, _details_parameters(run, thread, intake))
-    return RunStatus(cast("tuple[str]", await added.fetchone())[0])
 
 
 async def _remember(connection: Tx, run_id: UUID, key: Key) -> UUID | None:
@@ -290,10 +314,20 @@ def _run_parameters(run: NewRun, thread: bytes, intake: Intake, answer: _Answer 
         "metadata": jsonb(dict(run.metadata)),
         "assistant_id": run.assistant_id,
         "options": run.options.to_json(),
+        "resumable": run.options.resumable,
         "multitask": run.multitask,
         "temporary": run.temporary,
         "webhook": run.webhook,
         "answer": None if answer is None else orjson.dumps(answer.value),
         "interrupts": None if answer is None else jsonb([{"id": question} for question in answer.questions]),
         "waiting_at": None if answer is None else answer.waiting_at,
+        "approval": _approval(run),
     }
+
+
+def _approval(run: NewRun) -> Any:
+    """Return what a person has to say yes to before the run begins; None: it may begin."""
+    decision = run.decision
+    if decision is None or decision.verdict != "ask":
+        return None
+    return jsonb({"stage": decision.stage, "reason": decision.reason, "question": decision.question})

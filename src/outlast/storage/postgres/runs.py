@@ -11,20 +11,29 @@ from uuid import UUID
 
 import orjson
 
+from outlast.domain.acting import acting_for, principal
+from outlast.domain.approval import approved
 from outlast.domain.intake import Intake
 from outlast.domain.options import CancelAction, RunOptions
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
-from outlast.errors import Conflict, LeaseLost, NotFound
+from outlast.errors import Conflict, LeaseLost, NotFound, Undecipherable
 from outlast.storage.postgres.checkpoints import thread_key
-from outlast.storage.postgres.pool import Pool
+from outlast.storage.postgres.claiming import Claims, RunningCaps
+from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
-from outlast.storage.postgres.run_ends import TEMPORARY_GRACE, THREAD_VALUES_BYTES, Erase, RunEnds, Tx
+from outlast.storage.postgres.run_ends import TEMPORARY_GRACE, THREAD_VALUES_BYTES, Erase, RunEnds, Tx, unblock_in
 from outlast.storage.postgres.run_intake import Key, RunIntake
+from outlast.storage.postgres.run_sealing import opened_claim, opened_view, opened_views
 from outlast.storage.postgres.run_views import RunViews, view_of
+from outlast.storage.postgres.sealed_columns import RUN_ANSWER
 from outlast.telemetry import emit
 
 _SQL = Queries("runs")
+# Where a claimed row says whose it is.
+_TENANT = 24
+#: As many runs of a tenant as there are places.
+UNCAPPED = RunningCaps()
 
 
 async def _no_graphs(_connection: Tx, _thread: bytes, run_ids: set[str]) -> None:
@@ -45,8 +54,10 @@ class RunStore:
         erase: Erase = _no_graphs,
         thread_values_bytes: int = THREAD_VALUES_BYTES,
         temporary_grace: timedelta = TEMPORARY_GRACE,
+        caps: RunningCaps = UNCAPPED,
     ) -> None:
         self._pool = pool
+        self._claims = Claims(pool, caps)
         self.ends = RunEnds(pool, erase=erase, thread_values_bytes=thread_values_bytes, temporary_grace=temporary_grace)
         self.intake = RunIntake(pool, self.ends)
         self.views = RunViews(pool)
@@ -66,21 +77,31 @@ class RunStore:
     # the owner's side
 
     async def claim(self, worker_id: UUID, agents: Sequence[str], *, limit: int, max_crashes: int) -> list[ClaimedRun]:
-        """Make up to `limit` due runs this worker's, each under a new epoch."""
-        parameters = {"worker_id": worker_id, "agents": list(agents), "limit": limit, "max_crashes": max_crashes}
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.claim, parameters, binary=True)
-            claimed = [_claimed(row) for row in await cursor.fetchall()]
-            if claimed:
+        """Make up to `limit` due runs this worker's, each under a new epoch; tenants take turns."""
+        rows = await self._claims.claim(worker_id, agents, limit=limit, max_crashes=max_crashes)
+        claimed = [run for row in rows if (run := await self._opened(row)) is not None]
+        if claimed:
+            with as_unavailable():
                 emit("run.claimed", runs=len(claimed))
         return claimed
+
+    async def _opened(self, row: tuple[Any, ...]) -> ClaimedRun | None:
+        """Return a claimed run; None when nobody can read what it was started with, and it has ended with that."""
+        try:
+            return _claimed(await opened_claim(self._pool.sealing, row))
+        except Undecipherable as error:
+            with acting_for(row[_TENANT]):
+                await self.take_away(
+                    row[0], row[3].bytes, row[1], status=RunStatus.FAILED, code=error.code, message=str(error)
+                )
+            return None
 
     async def claimed(self, run_id: UUID, epoch: int) -> ClaimedRun | None:
         """Return a run that is owned under this epoch; None when it is not (any more)."""
         async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.claimed, {"id": run_id, "epoch": epoch}, binary=True)
             row = await cursor.fetchone()
-        return _claimed(row) if row else None
+        return _claimed(await opened_claim(self._pool.sealing, row)) if row else None
 
     async def crashed(self, run: ClaimedRun) -> bool:
         """Count a crash against a run whose own process died, and queue it; False when it was settled before that."""
@@ -117,14 +138,37 @@ class RunStore:
         """Ask a run to end; see `RunEnds.cancel`."""
         return await self.ends.cancel(run_id, action=action, reason=reason, access=access)
 
-    async def answer(self, run_id: UUID, answer: Any) -> None:
-        """Give a waiting run its answer and queue it; raises Conflict when it does not wait (any more)."""
+    async def answer(self, run_id: UUID, answer: Any) -> RunStatus:
+        """Give a waiting run its answer and queue it; return its status.
+
+        One that waits for a yes before it begins is queued from the start, or cancelled. Raises Conflict when it does
+        not wait (any more), InvalidInput when the answer is neither yes nor no where that was the question.
+        """
         async with self._pool.transaction() as connection:
-            await self.ends.lock_thread_of(connection, run_id)
-            cursor = await connection.execute(_SQL.answer, {"id": run_id, "answer": orjson.dumps(answer)})
+            thread = await self.ends.lock_thread_of(connection, run_id)
+            if (status := await self._decided(connection, thread, run_id, answer)) is not None:
+                return status
+            sealed = await self._pool.sealing.seal(RUN_ANSWER, orjson.dumps(answer), run_id)
+            cursor = await connection.execute(_SQL.answer, {"id": run_id, "answer": sealed})
             if await cursor.fetchone() is None:
                 msg = f"run {run_id} does not wait for an answer; it was answered already, or never asked"
                 raise Conflict(msg)
+        return RunStatus.QUEUED
+
+    async def _decided(self, connection: Tx, thread: bytes, run_id: UUID, answer: Any) -> RunStatus | None:
+        """Let a run begin that waits for a yes, or cancel it; None when it waits for something else."""
+        cursor = await connection.execute(_SQL.asks_approval, {"id": run_id})
+        if await cursor.fetchone() is None:
+            return None
+        who = {"id": run_id, "by": principal().user or principal().key_id}
+        if approved(answer):
+            await connection.execute(_SQL.approve, who)
+            return RunStatus.QUEUED
+        await connection.execute(_SQL.disapprove, who)
+        reason = "a person said no before it began"
+        await self.ends.cancel_in(connection, thread, run_id, action="interrupt", reason=reason)
+        await unblock_in(connection, thread)
+        return RunStatus.CANCELLED
 
     async def replay(self, run_id: UUID) -> RunStatus:
         """Give a failed run another set of attempts; raises Conflict when it has not failed."""
@@ -144,7 +188,7 @@ class RunStore:
             row = await cursor.fetchone()
         if row is None:
             raise NotFound("run", str(run_id))
-        return view_of(row)
+        return view_of(await opened_view(self._pool.sealing, row))
 
     async def find(
         self,
@@ -163,7 +207,8 @@ class RunStore:
         }
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL.find, parameters)
-            return [view_of(row) for row in await cursor.fetchall()]
+            rows = await cursor.fetchall()
+        return [view_of(row) for row in await opened_views(self._pool.sealing, rows)]
 
     async def of_thread(self, thread_id: str) -> RunView | None:
         """Return the run at the front of a thread, else its newest; None when it has none.
@@ -178,7 +223,7 @@ class RunStore:
                 cursor = await connection.execute(_SQL.thread_exists, thread)
                 if await cursor.fetchone() is None:
                     raise NotFound("thread", thread_id)
-        return view_of(row) if row is not None else None
+        return view_of(await opened_view(self._pool.sealing, row)) if row is not None else None
 
     async def standing_still(self, run_ids: Sequence[UUID]) -> set[UUID]:
         """Return which of these runs have ended, wait for a person or are gone."""
@@ -232,5 +277,5 @@ def _claimed(row: tuple[Any, ...]) -> ClaimedRun:
         has_state=row[14], asked=tuple(question["id"] for question in row[15] or () if question.get("id")),
         claimed_at=row[16], options=RunOptions.of_json(row[17]), assistant_id=row[18], temporary=row[19],
         thread_last_pos=row[20], watched=row[21], lineage=row[22], seconds_before=max(0.0, row[23]),
-        tenant=row[24], user_id=row[25], key_id=row[26],
+        tenant=row[_TENANT], user_id=row[25], key_id=row[26],
     )  # fmt: skip

@@ -1,5 +1,57 @@
 -- The schema after all migrations. Written by `make schema`; not meant to be executed.
 
+CREATE TABLE admission_decisions (
+    id uuid NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    agent text NOT NULL,
+    user_id text,
+    key_id text,
+    thread_id text,
+    verdict text NOT NULL,
+    stage text,
+    code text,
+    reason text,
+    delay_seconds real DEFAULT 0 NOT NULL,
+    times integer DEFAULT 1 NOT NULL,
+    CONSTRAINT admission_decisions_pkey PRIMARY KEY (id),
+    CONSTRAINT admission_decisions_times_check CHECK ((times >= 1)),
+    CONSTRAINT admission_decisions_verdict_check CHECK ((verdict = ANY (ARRAY['allow'::text, 'refuse'::text, 'later'::text, 'ask'::text])))
+);
+CREATE INDEX admission_decisions_by_age ON admission_decisions USING brin (at);
+CREATE INDEX admission_decisions_refused ON admission_decisions USING btree (tenant, id DESC) WHERE (verdict <> 'allow'::text);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE UNLOGGED TABLE admission_limits (
+    key uuid NOT NULL,
+    slices bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    spent integer[] DEFAULT '{}'::integer[] NOT NULL,
+    free_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT admission_limits_pkey PRIMARY KEY (key)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
+
+CREATE TABLE api_keys (
+    key_id text NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    user_id text,
+    name text,
+    scopes text[] NOT NULL,
+    secret_sha256 bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_by text,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    replaced_by text,
+    CONSTRAINT api_keys_pkey PRIMARY KEY (key_id),
+    CONSTRAINT api_keys_replaced_by_key UNIQUE (replaced_by),
+    CONSTRAINT api_keys_secret_sha256_check CHECK ((octet_length(secret_sha256) = 32))
+);
+CREATE INDEX api_keys_of_tenant ON api_keys USING btree (tenant, created_at DESC);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE TABLE assistant_versions (
     assistant_id uuid NOT NULL,
     version integer NOT NULL,
@@ -42,6 +94,52 @@ POLICY of_graphs FOR r USING (tenant = '*'::text);
 POLICY of_operator FOR * USING ((tenant = '*'::text) AND (current_tenant() = 'default'::text)) WITH CHECK ((tenant = '*'::text) AND (current_tenant() = 'default'::text));
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE TABLE audit_heads (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    hash bytea DEFAULT '\x'::bytea NOT NULL,
+    base_seq bigint DEFAULT 0 NOT NULL,
+    base_hash bytea DEFAULT '\x'::bytea NOT NULL,
+    CONSTRAINT audit_heads_check CHECK ((base_seq <= seq)),
+    CONSTRAINT audit_heads_pkey PRIMARY KEY (tenant)
+) WITH (fillfactor=50);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE audit_log (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    seq bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    key_id text,
+    action text NOT NULL,
+    object text NOT NULL,
+    details json NOT NULL,
+    payload_hash bytea,
+    mac_key text NOT NULL,
+    prev_hash bytea NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_log_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_log_pkey PRIMARY KEY (tenant, seq),
+    CONSTRAINT audit_log_seq_check CHECK ((seq > 0))
+);
+CREATE INDEX audit_log_by_time ON audit_log USING btree (at DESC);
+CREATE TRIGGER audit_log_rows BEFORE DELETE OR UPDATE ON audit_log FOR EACH ROW EXECUTE FUNCTION audit_log_is_append_only();
+CREATE TRIGGER audit_log_whole BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only();
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE audit_names (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    pseudonym uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT audit_names_pkey PRIMARY KEY (tenant, kind, name)
+);
+CREATE UNIQUE INDEX audit_names_by_pseudonym ON audit_names USING btree (tenant, pseudonym);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE UNLOGGED TABLE breaker_tallies (
     circuit text NOT NULL,
     second bigint NOT NULL,
@@ -65,6 +163,68 @@ CREATE UNLOGGED TABLE breakers (
     CONSTRAINT breakers_openings_check CHECK ((openings >= 0)),
     CONSTRAINT breakers_pkey PRIMARY KEY (circuit)
 );
+
+CREATE TABLE budget_counters (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    name text NOT NULL,
+    subject text NOT NULL,
+    period date NOT NULL,
+    per text NOT NULL,
+    limit_micros bigint,
+    limit_tokens bigint,
+    soft_percent smallint DEFAULT 100 NOT NULL,
+    raised_micros bigint DEFAULT 0 NOT NULL,
+    raised_tokens bigint DEFAULT 0 NOT NULL,
+    spent_micros bigint DEFAULT 0 NOT NULL,
+    spent_tokens bigint DEFAULT 0 NOT NULL,
+    reserved_micros bigint DEFAULT 0 NOT NULL,
+    reserved_tokens bigint DEFAULT 0 NOT NULL,
+    soft_told boolean DEFAULT false NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT budget_counters_pkey PRIMARY KEY (tenant, name, subject, period)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE budget_reservations (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    subject text NOT NULL,
+    period date NOT NULL,
+    run_id uuid NOT NULL,
+    epoch integer NOT NULL,
+    micros bigint NOT NULL,
+    tokens bigint NOT NULL,
+    reserved_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT budget_reservations_pkey PRIMARY KEY (id, name)
+) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE budgets (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    name text NOT NULL,
+    per text NOT NULL,
+    span text NOT NULL,
+    limit_micros bigint,
+    limit_tokens bigint,
+    soft_percent smallint NOT NULL,
+    on_limit text NOT NULL,
+    agent text,
+    user_id text,
+    set_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT budgets_check CHECK (((limit_micros IS NOT NULL) OR (limit_tokens IS NOT NULL))),
+    CONSTRAINT budgets_limit_micros_check CHECK ((limit_micros >= 0)),
+    CONSTRAINT budgets_limit_tokens_check CHECK ((limit_tokens >= 0)),
+    CONSTRAINT budgets_on_limit_check CHECK ((on_limit = ANY (ARRAY['refuse'::text, 'ask'::text]))),
+    CONSTRAINT budgets_per_check CHECK ((per = ANY (ARRAY['run'::text, 'thread'::text, 'user'::text, 'agent'::text, 'tenant'::text]))),
+    CONSTRAINT budgets_pkey PRIMARY KEY (tenant, name),
+    CONSTRAINT budgets_soft_percent_check CHECK (((soft_percent >= 1) AND (soft_percent <= 100))),
+    CONSTRAINT budgets_span_check CHECK ((span = ANY (ARRAY['day'::text, 'month'::text, 'total'::text])))
+);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
 CREATE UNLOGGED TABLE call_cache (
     key bytea NOT NULL,
@@ -224,6 +384,21 @@ CREATE INDEX crons_metadata ON crons USING gin (metadata jsonb_path_ops);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE TABLE data_keys (
+    id uuid NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    wrapped bytea NOT NULL,
+    master text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    retired_at timestamp with time zone,
+    emptied_at timestamp with time zone,
+    CONSTRAINT data_keys_check CHECK (((emptied_at IS NULL) OR (retired_at IS NOT NULL))),
+    CONSTRAINT data_keys_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX data_keys_active ON data_keys USING btree (tenant) WHERE (retired_at IS NULL);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE TABLE effect_questions (
     lineage uuid NOT NULL,
     task uuid NOT NULL,
@@ -233,9 +408,18 @@ CREATE TABLE effect_questions (
     thread_key uuid NOT NULL,
     asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     tenant text DEFAULT current_tenant() NOT NULL,
+    run_id uuid,
+    budget text,
+    subject text,
+    unit text,
+    limit_at bigint,
+    spent_at bigint,
+    resets_at timestamp with time zone,
+    released_at timestamp with time zone,
     CONSTRAINT effect_questions_pkey PRIMARY KEY (lineage, task, "position")
 );
 CREATE INDEX effect_questions_by_thread ON effect_questions USING btree (thread_key);
+CREATE INDEX effect_questions_of_budgets ON effect_questions USING btree (tenant, budget) WHERE ((budget IS NOT NULL) AND (released_at IS NULL));
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -279,6 +463,41 @@ CREATE INDEX effects_unknown ON effects USING btree (begun_at DESC) WHERE (state
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE TABLE encryption (
+    one boolean DEFAULT true NOT NULL,
+    state text NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    walk_began_at timestamp with time zone,
+    walk_column integer DEFAULT 0 NOT NULL,
+    walk_after text[],
+    walk_missed bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT encryption_one_check CHECK (one),
+    CONSTRAINT encryption_pkey PRIMARY KEY (one),
+    CONSTRAINT encryption_state_check CHECK ((state = ANY (ARRAY['enabling'::text, 'on'::text])))
+);
+
+CREATE TABLE erasures (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    scope text NOT NULL,
+    subject text NOT NULL,
+    asked_by text NOT NULL,
+    paths text[],
+    removed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text DEFAULT 'begun'::text NOT NULL,
+    begun_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT erasures_check CHECK (((state = 'done'::text) = (ended_at IS NOT NULL))),
+    CONSTRAINT erasures_check1 CHECK (((state = 'begun'::text) OR (paths IS NULL))),
+    CONSTRAINT erasures_pkey PRIMARY KEY (id),
+    CONSTRAINT erasures_scope_check CHECK ((scope = ANY (ARRAY['user'::text, 'thread'::text, 'tenant'::text]))),
+    CONSTRAINT erasures_state_check CHECK ((state = ANY (ARRAY['begun'::text, 'done'::text])))
+);
+CREATE INDEX erasures_by_time ON erasures USING btree (begun_at DESC);
+CREATE INDEX erasures_unfinished ON erasures USING btree (begun_at) WHERE (state = 'begun'::text);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE TABLE idempotency_keys (
     tenant text DEFAULT current_tenant() NOT NULL,
     route text NOT NULL,
@@ -289,6 +508,7 @@ CREATE TABLE idempotency_keys (
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant, route, key),
     CONSTRAINT idempotency_keys_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED
 );
+CREATE INDEX idempotency_keys_by_run ON idempotency_keys USING btree (run_id);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -337,10 +557,15 @@ CREATE TABLE run_details (
     tenant text DEFAULT current_tenant() NOT NULL,
     user_id text,
     key_id text,
+    held_by text,
+    approval jsonb,
+    resumable boolean,
     CONSTRAINT run_details_multitask_check CHECK ((multitask = ANY (ARRAY['reject'::text, 'enqueue'::text, 'interrupt'::text, 'rollback'::text]))),
     CONSTRAINT run_details_pkey PRIMARY KEY (run_id),
     CONSTRAINT run_details_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE
 );
+CREATE INDEX run_details_by_user ON run_details USING btree (user_id) WHERE (user_id IS NOT NULL);
+CREATE INDEX run_details_held ON run_details USING btree (held_by) WHERE (held_by IS NOT NULL);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -407,7 +632,7 @@ CREATE INDEX runs_blocked ON runs USING btree (thread_key, priority DESC, create
 CREATE INDEX runs_by_thread ON runs USING btree (thread_key, created_at DESC);
 CREATE INDEX runs_by_time ON runs USING btree (created_at DESC, id DESC);
 CREATE INDEX runs_by_worker ON runs USING btree (worker_id) WHERE (worker_id IS NOT NULL);
-CREATE INDEX runs_claimable ON runs USING btree (priority DESC, available_at, id) WHERE (status = 'queued'::text);
+CREATE INDEX runs_claimable ON runs USING btree (tenant, priority DESC, available_at, id) WHERE (status = 'queued'::text);
 CREATE INDEX runs_ended ON runs USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 CREATE INDEX runs_ended_by_thread ON runs USING btree (thread_key, ended_at) WHERE (ended_at IS NOT NULL);
 CREATE INDEX runs_failed ON runs USING btree (ended_at DESC) WHERE (status = 'failed'::text);
@@ -462,6 +687,20 @@ CREATE TABLE store_vectors (
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE TABLE switches (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    reason text NOT NULL,
+    off_by text,
+    off_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT switches_check CHECK (((kind = 'tenant'::text) = (name = ''::text))),
+    CONSTRAINT switches_kind_check CHECK ((kind = ANY (ARRAY['tenant'::text, 'agent'::text, 'tool'::text]))),
+    CONSTRAINT switches_pkey PRIMARY KEY (tenant, kind, name)
+);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE TABLE thread_details (
     thread_key uuid NOT NULL,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
@@ -510,6 +749,7 @@ CREATE TABLE threads (
     CONSTRAINT threads_pkey PRIMARY KEY (key)
 );
 CREATE INDEX threads_by_time ON threads USING btree (created_at DESC, key) WHERE (deleted_at IS NULL);
+CREATE INDEX threads_deleted ON threads USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -555,6 +795,7 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT webhook_deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text])))
 );
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries USING btree (due_at) WHERE (state = 'pending'::text);
+CREATE INDEX webhook_deliveries_over ON webhook_deliveries USING btree (due_at) WHERE (state <> 'pending'::text);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -595,12 +836,38 @@ CREATE INDEX writes_before_by_thread ON writes_before USING btree (thread_key);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE OR REPLACE FUNCTION audit_log_is_append_only()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- What upkeep deletes by age, it says in the chain itself.
+    IF TG_OP = 'DELETE' AND current_setting('outlast.prunes_audit', true) = 'yes' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'audit_log is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $function$;
+
 CREATE OR REPLACE FUNCTION current_tenant()
  RETURNS text
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
     SELECT nullif(current_setting('outlast.tenant', true), '')
+$function$;
+
+CREATE OR REPLACE FUNCTION is_switched_off(of_tenant text, of_agent text, run uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT EXISTS (
+        SELECT FROM switches s
+        WHERE s.tenant IN (of_tenant, '*')
+          AND (s.kind = 'tenant'
+               OR s.kind = 'agent' AND s.name = of_agent
+               OR s.kind = 'tool' AND s.name = (SELECT d.held_by FROM run_details d WHERE d.run_id = run))
+    )
 $function$;
 
 CREATE OR REPLACE FUNCTION protect(target regclass)

@@ -13,12 +13,16 @@ from psycopg.types.json import Jsonb
 
 from outlast.domain.run import RunStatus
 from outlast.domain.thread import ThreadMark, ThreadStatus, ThreadView, Ttl
-from outlast.errors import Conflict, NotFound, ThreadBusy
+from outlast.errors import Conflict, NotFound, NotSupported, ThreadBusy
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
 from outlast.storage.postgres.listing import Listing, Page
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.resealing import reseal_copy_in
+from outlast.storage.postgres.run_sealing import sealed_error, sealed_questions, sealed_values
+from outlast.storage.postgres.sealing import Sealing
+from outlast.storage.postgres.thread_sealing import opened_thread
 from outlast.storage.postgres.together import Executes
 
 _SQL = Queries("threads")
@@ -36,12 +40,12 @@ class ThreadHistory(Protocol):
         """Erase everything and leave a tombstone."""
         ...
 
-    def keep_latest_in(self, connection: Connection, key: bytes) -> Coroutine[Any, Any, None]:
+    def keep_latest_in(self, connection: Connection, key: bytes, *, sealing: Sealing) -> Coroutine[Any, Any, None]:
         """Erase all but the present state."""
         ...
 
     def copy_thread_in(
-        self, connection: Connection, source: bytes, target: bytes, *, target_thread_id: str
+        self, connection: Connection, source: bytes, target: bytes, *, target_thread_id: str, sealing: Sealing
     ) -> Coroutine[Any, Any, None]:
         """Copy state and history to a thread that has none."""
         ...
@@ -84,7 +88,7 @@ class ThreadStore:
 
     def __init__(self, pool: Pool, history: ThreadHistory, *, values_bytes: int = 1024 * 1024) -> None:
         self._pool = pool
-        self._list = Listing(pool, ("threads", "search"), ("threads", "count"), _view)
+        self._list = Listing(pool, ("threads", "search"), ("threads", "count"), _view, opened_thread)
         self._history = history
         #: A larger state is not kept a second time, but read from its checkpoint.
         self._values_bytes = values_bytes
@@ -112,12 +116,12 @@ class ThreadStore:
             elif not exist_ok:
                 msg = f"Thread with ID {thread_id} already exists"
                 raise Conflict(msg)
-            return await _read(connection, thread_id, None if new else access), new
+            return await self._read(connection, thread_id, None if new else access), new
 
     async def get(self, thread_id: str, *, access: str | None = None) -> ThreadView:
         """Return a thread; raises NotFound."""
         async with self._pool.connection() as connection:
-            return await _read(connection, thread_id, access)
+            return await self._read(connection, thread_id, access)
 
     async def exists(self, thread_id: str) -> bool:
         """Whether there is a thread of this name."""
@@ -151,7 +155,7 @@ class ThreadStore:
         async with self._pool.transaction() as connection:
             await lock_in(connection, thread_id, access=access)
             await connection.execute(_SQL.update, {**_key(thread_id), **_described(metadata, ttl)})
-            return await _read(connection, thread_id, None)
+            return await self._read(connection, thread_id, None)
 
     async def delete(self, thread_id: str, *, access: str | None = None) -> list[UUID]:
         """Delete a thread with its runs, crons, events and state; return the runs that were running.
@@ -165,7 +169,7 @@ class ThreadStore:
     async def expire_in(self, connection: Connection, thread_id: str, *, strategy: Strategy) -> None:
         """Delete a thread that the caller has locked, or all of its history but the present state."""
         if strategy == "keep_latest":
-            await self._history.keep_latest_in(connection, thread_key(thread_id))
+            await self._history.keep_latest_in(connection, thread_key(thread_id), sealing=self._pool.sealing)
         else:
             await self._delete_in(connection, thread_id)
 
@@ -190,14 +194,19 @@ class ThreadStore:
             if (busy := await _busy_run(connection, thread_key(source))) is not None:
                 raise busy
             await connection.execute(_SQL.open_new, {**_key(target), "thread_id": target})
+            sealing = self._pool.sealing
             await self._history.copy_thread_in(
-                connection, thread_key(source), thread_key(target), target_thread_id=target
+                connection, thread_key(source), thread_key(target), target_thread_id=target, sealing=sealing
             )
             # A source without details of its own copies none.
             keys = {"source_key": UUID(bytes=thread_key(source)), "target_key": UUID(bytes=thread_key(target))}
             await connection.execute(_SQL.copy_details, {**keys, "metadata": jsonb(dict(metadata or {}))})
+            if sealing.on:
+                await reseal_copy_in(
+                    connection, sealing, "thread_details", source=thread_key(source), target=thread_key(target)
+                )
             await connection.execute(_SQL.describe, {**_key(target), **_described(metadata, None)})
-            return await _read(connection, target, None)
+            return await self._read(connection, target, None)
 
     async def prune(self, thread_id: str, *, strategy: Strategy, access: str | None = None) -> bool:
         """Delete a thread, or all of its history but the present state; False when it is busy.
@@ -223,17 +232,24 @@ class ThreadStore:
     ) -> tuple[list[ThreadView], int]:
         """Return one page, and how many match. `values` are compared as they were when a run last ended."""
         flags = [f"{sort_by}_{order}", *(["with_values"] if with_values else [])]
+        self._require_searchable(query)
         return await self._list.search(query, *flags, page=page)
 
     async def count(self, query: ThreadQuery) -> int:
         """Return how many match."""
+        self._require_searchable(query)
         return await self._list.count(query)
+
+    def _require_searchable(self, query: ThreadQuery) -> None:
+        if query.values and self._pool.sealing.on:
+            msg = "threads cannot be found by their values where these are encrypted; search by metadata"
+            raise NotSupported(msg, field="values")
 
     async def mark_in(
         self, connection: Connection, key: bytes, mark: ThreadMark, *, last_pos: int | None = None
     ) -> None:
         """Write down how the thread stands now, in the caller's transaction."""
-        await connection.execute(_SQL.mark, {**self._marked(key, mark), "last_pos": last_pos})
+        await connection.execute(_SQL.mark, {**await self._marked(key, mark), "last_pos": last_pos})
 
     async def mark(self, thread_id: str, mark: ThreadMark) -> bool:
         """Write down a state that was made from outside of a run; False when the thread has moved on since."""
@@ -250,20 +266,30 @@ class ThreadStore:
 
     async def refresh(self, thread: ThreadView, mark: ThreadMark) -> None:
         """Keep what was read from the thread's checkpoint, unless the thread has moved on since."""
+        parameters = await self._marked(thread.key, mark)
         async with self._pool.connection() as connection:
-            await connection.execute(_SQL.refresh, self._marked(thread.key, mark))
+            await connection.execute(_SQL.refresh, parameters)
 
-    def _marked(self, key: bytes, mark: ThreadMark) -> dict[str, Any]:
+    async def _marked(self, key: bytes, mark: ThreadMark) -> dict[str, Any]:
         values = mark.values if mark.values is not None and len(mark.values) <= self._values_bytes else None
+        sealing, asked = self._pool.sealing, mark.interrupts
+        error = None if mark.error is None else jsonb(dict(mark.error))
         return {
             "thread_key": UUID(bytes=key),
             "state": mark.state,
-            "values": None if values is None else encoded_jsonb(values),
-            "interrupts": None if mark.interrupts is None else jsonb(dict(mark.interrupts)),
+            "values": await sealed_values(sealing, key, None if values is None else encoded_jsonb(values)),
+            "interrupts": await sealed_questions(sealing, key, None if asked is None else jsonb(dict(asked))),
             "waiting_at": mark.waiting_at,
             "stands_at": mark.stands_at,
-            "error": None if mark.error is None else jsonb(dict(mark.error)),
+            "error": await sealed_error(sealing, key, error),
         }
+
+    async def _read(self, connection: Executes, thread_id: str, access: str | None) -> ThreadView:
+        cursor = await connection.execute(_SQL.get, {**_key(thread_id), "access": access}, binary=True)
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotFound(_KIND, thread_id)
+        return _view(await opened_thread(self._pool.sealing, row))
 
 
 async def lock_in(connection: Connection, thread_id: str, *, access: str | None = None) -> None:
@@ -277,14 +303,6 @@ async def _busy_run(connection: Executes, key: bytes) -> ThreadBusy | None:
     cursor = await connection.execute(_SQL.busy_run, {"thread_key": UUID(bytes=key)})
     row = await cursor.fetchone()
     return None if row is None else ThreadBusy(run_id=str(row[0]), status=row[1])
-
-
-async def _read(connection: Executes, thread_id: str, access: str | None) -> ThreadView:
-    cursor = await connection.execute(_SQL.get, {**_key(thread_id), "access": access}, binary=True)
-    row = await cursor.fetchone()
-    if row is None:
-        raise NotFound(_KIND, thread_id)
-    return _view(row)
 
 
 def _key(thread_id: str) -> dict[str, UUID]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from outlast.domain.redaction import redacted
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
 
@@ -51,7 +52,7 @@ class WebhookStore:
         parameters = {
             "id": delivery.id,
             "attempts": delivery.attempts,
-            "error": error.replace("\0", "")[:_LONGEST_ERROR],
+            "error": redacted(error).replace("\0", "")[:_LONGEST_ERROR],
             "retry_seconds": None if retry_in is None else retry_in.total_seconds(),
         }
         async with self._pool.connection() as connection:

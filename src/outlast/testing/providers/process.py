@@ -7,13 +7,13 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 import httpx
 
 from outlast.testing.providers.faults import Fault
 from outlast.testing.providers.requests import Request, WireName
-from outlast.testing.providers.scripts import Said
+from outlast.testing.providers.scripts import Conditions, Said
 
 _POLL_SECONDS: Final = 0.02
 _STOP_SECONDS: Final = 10.0
@@ -70,19 +70,10 @@ class ProviderProcess:
         """Append replies to the list."""
         await self._do("script", replies=[each if isinstance(each, str) else asdict(each) for each in replies])
 
-    async def when(
-        self,
-        reply: Said,
-        *,
-        text: str | None = None,
-        tool: str | None = None,
-        after_tool: bool | None = None,
-        model: str | None = None,
-        times: int | None = None,
-    ) -> None:
-        """Make a rule."""
+    async def when(self, reply: Said, **conditions: Unpack[Conditions]) -> None:
+        """Make a rule, as `ProviderServer.when` does."""
         said = reply if isinstance(reply, str) else asdict(reply)
-        await self._do("when", reply=said, text=text, tool=tool, after_tool=after_tool, model=model, times=times)
+        await self._do("when", reply=said, **conditions)
 
     async def fail(
         self,

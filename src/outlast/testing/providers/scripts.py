@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypedDict, cast
 
 from outlast.testing.providers.replies import Reply, TokenUsage, ToolCall
 from outlast.testing.providers.requests import Request
@@ -17,6 +17,16 @@ from outlast.testing.providers.wires import Wanted
 Said: TypeAlias = Reply | str
 Decide: TypeAlias = Callable[[Request], Said | None]
 TakeBack: TypeAlias = Callable[[], None]
+
+
+class Conditions(TypedDict, total=False):
+    """Which requests a rule is for, and for how many of them; see `Rule`."""
+
+    text: str | None
+    tool: str | None
+    after_tool: bool | None
+    model: str | None
+    times: int | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, Unpack, cast
 
 from outlast.testing.providers.answering import Answering
 from outlast.testing.providers.anthropic_messages import AnthropicMessages
@@ -20,7 +20,7 @@ from outlast.testing.providers.openai_chat import OpenAIChat
 from outlast.testing.providers.openai_responses import OpenAIResponses
 from outlast.testing.providers.replies import Reply
 from outlast.testing.providers.requests import Request, WireName
-from outlast.testing.providers.scripts import Decide, Rule, Said, Script, counted, reserved_tokens
+from outlast.testing.providers.scripts import Conditions, Decide, Rule, Said, Script, counted, reserved_tokens
 from outlast.testing.providers.wires import Wire
 
 _WIRES: Final[dict[str, Wire]] = {wire.path: wire for wire in (OpenAIChat(), OpenAIResponses(), AnthropicMessages())}
@@ -124,18 +124,12 @@ class ProviderServer:
         else:
             self._script.add(replies)
 
-    def when(
-        self,
-        reply: Said,
-        *,
-        text: str | None = None,
-        tool: str | None = None,
-        after_tool: bool | None = None,
-        model: str | None = None,
-        times: int | None = None,
-    ) -> Rule:
-        """Reply so to the requests that match; see `Rule`. The rule made first wins."""
-        rule = Rule(reply=reply, text=text, tool=tool, after_tool=after_tool, model=model, times=times)
+    def when(self, reply: Said, **conditions: Unpack[Conditions]) -> Rule:
+        """Reply so to the requests that match: by `text`, `tool`, `after_tool`, `model`, and `times` often; see `Rule`.
+
+        The rule made first wins.
+        """
+        rule = Rule(reply=reply, **conditions)
         self._script.rules.append(rule)
         return rule
 

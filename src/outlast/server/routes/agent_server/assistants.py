@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outlast.admission.payload import check_value
+from outlast.admission.secrets import check_secrets
 from outlast.agents.schemas import graph_body, schemas_of, subgraph_schemas
 from outlast.domain.assistant import Assistant, system_id
 from outlast.errors import Conflict, NotFound
@@ -272,3 +273,4 @@ def _of_system(runtime: Runtime, assistant_id: UUID) -> str | None:
 def _check_sizes(body: NewAssistantBody | AssistantChangeBody, gate: CurrentGate) -> None:
     for field in _JSON_FIELDS:
         check_value(getattr(body, field), gate.limits, field=field)
+        check_secrets(getattr(body, field), field=field)

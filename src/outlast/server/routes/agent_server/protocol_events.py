@@ -89,7 +89,7 @@ class _Session:
         self._websocket = websocket
         self._thread_id = thread_id
         self._streams: ProtocolStreams = streams_of(websocket)
-        self._largest = runtime_of(websocket).settings.server.max_body_bytes
+        self._limits = runtime_of(websocket).settings.server
         self._pumps: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
@@ -136,10 +136,10 @@ class _Session:
             msg = "a frame is JSON as text"
             raise NoCommand(msg)
         encoded = text.encode("utf-8", "replace")
-        if len(encoded) > self._largest:
-            raise NoCommand(f"the frame is larger than {self._largest:,} bytes")
+        if len(encoded) > self._limits.max_body_bytes:
+            raise NoCommand(f"the frame is larger than {self._limits.max_body_bytes:,} bytes")
         try:
-            return parse(encoded)
+            return parse(encoded, max_depth=self._limits.max_depth)
         except orjson.JSONDecodeError as error:
             raise NoCommand(f"the frame is not valid JSON: {error}") from error
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outlast.admission.payload import check_value
+from outlast.admission.secrets import check_secrets
 from outlast.agents.checkpoints.weight import weigh
 from outlast.agents.states import address, apply_supersteps, labelled, mark_of, read_state, state_update
 from outlast.domain.thread import ThreadView
@@ -56,6 +57,7 @@ async def create(
     """Make a thread; with `supersteps` also its state."""
     for field in ("metadata", "supersteps"):
         check_value(body.model_dump(include={field}), gate.limits, field=field)
+    check_secrets(body.metadata, field="metadata")
     wanted = str(uuid_utils.uuid7()) if body.thread_id is None else new_thread_id(body.thread_id)
     ttl = ttl_of(body.ttl) or default_ttl(runtime)
     value: dict[str, Any] = {
@@ -195,6 +197,7 @@ async def update(
 ) -> Response:
     """Merge metadata, set a new TTL."""
     check_value(body.metadata, gate.limits, field="metadata")
+    check_secrets(body.metadata, field="metadata")
     value: dict[str, Any] = {"thread_id": thread_id, "metadata": dict(body.metadata or {})}
     value, access = await allowed(request, "threads", "update", value)
     thread = await runtime.threads.update(

@@ -76,7 +76,7 @@ opened AS (
        OR (EXISTS (SELECT FROM admitted a WHERE a.thread_key = o.key AND a.parent_id IS NULL)
            AND NOT EXISTS (SELECT FROM threads x WHERE x.key = o.key))
     ORDER BY o.key
-    ON CONFLICT (key) DO UPDATE SET deleted_at = NULL WHERE t.deleted_at IS NOT NULL
+    ON CONFLICT (key) DO UPDATE SET deleted_at = NULL, thread_id = EXCLUDED.thread_id WHERE t.deleted_at IS NOT NULL
     RETURNING t.key
 ),
 --end
@@ -373,7 +373,7 @@ FROM checkpoints WHERE thread_key = %(thread_key)s ORDER BY seq;
 SELECT DISTINCT thread_key FROM checkpoints WHERE run_id = ANY(%(run_ids)s);
 
 -- name: all_writes
-SELECT ns, checkpoint_id, body FROM checkpoint_writes WHERE thread_key = %(thread_key)s;
+SELECT ns, checkpoint_id, task_id, idx, body FROM checkpoint_writes WHERE thread_key = %(thread_key)s;
 
 -- name: list_segments_of
 SELECT list_id, start, items FROM checkpoint_lists WHERE thread_key = %(thread_key)s ORDER BY list_id, start;
@@ -403,8 +403,9 @@ WHERE thread_key = %(thread_key)s AND ns = %(ns)s;
 DELETE FROM checkpoint_heads WHERE thread_key = %(thread_key)s AND ns = %(ns)s;
 
 -- name: tombstone
--- First in the deletion: from here on late writes of the thread are refused.
-UPDATE threads SET deleted_at = clock_timestamp(), quarantine_reason = NULL WHERE key = %(thread_key)s;
+-- First in the deletion: from here on late writes of the thread are refused. What stays is its key, a hash: clients choose
+-- names, and names may be somebody's.
+UPDATE threads SET deleted_at = clock_timestamp(), quarantine_reason = NULL, thread_id = '' WHERE key = %(thread_key)s;
 
 -- name: erase_heads
 DELETE FROM checkpoint_heads WHERE thread_key = %(thread_key)s;
@@ -423,7 +424,7 @@ DELETE FROM checkpoint_blobs WHERE thread_key = %(thread_key)s;
 
 -- name: open_thread
 INSERT INTO threads AS t (key, thread_id) VALUES (%(thread_key)s, %(thread_id)s)
-ON CONFLICT (key) DO UPDATE SET deleted_at = NULL WHERE t.deleted_at IS NOT NULL;
+ON CONFLICT (key) DO UPDATE SET deleted_at = NULL, thread_id = EXCLUDED.thread_id WHERE t.deleted_at IS NOT NULL;
 
 -- name: copy_heads
 INSERT INTO checkpoint_heads (thread_key, ns, checkpoint_id)

@@ -28,7 +28,8 @@ FROM effects e
 WHERE e.key = %(key)s;
 
 -- name: questions_of_task
-SELECT key, calls FROM effect_questions
+-- Those about effects, and those about budgets among them: see `budgets.sql`.
+SELECT key, calls, budget, subject, unit, limit_at, spent_at, resets_at FROM effect_questions
 WHERE lineage = %(lineage)s AND task = %(task)s
 ORDER BY position;
 

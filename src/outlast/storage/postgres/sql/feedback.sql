@@ -1,5 +1,8 @@
 -- What people say about runs.
 
+-- name: tenant_of
+SELECT tenant FROM runs WHERE id = %(run_id)s;
+
 -- name: add
 -- No row when the run is gone.
 INSERT INTO run_feedback (run_id, key, score, value, comment)

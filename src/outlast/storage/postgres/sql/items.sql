@@ -31,6 +31,11 @@ SELECT count(pg_advisory_xact_lock(%(class_id)s, b.bucket)) FROM (
     ORDER BY bucket
 ) AS b;
 
+-- name: hold_run
+-- What a node writes is a write of its run as any other: refused once the run is another worker's, or was erased. FOR SHARE:
+-- whoever raises the epoch or deletes the run waits for this transaction.
+SELECT FROM runs WHERE id = %(run_id)s AND epoch = %(epoch)s AND status = 'running' FOR SHARE;
+
 -- name: put
 -- What comes after an expired item is another item.
 INSERT INTO store_items AS i (path, key, value, ttl_minutes, expires_at)

@@ -50,13 +50,13 @@ WITH old AS (
 DELETE FROM run_events e USING old o WHERE e.thread_key = o.thread_key AND e.pos = o.pos;
 
 -- name: forget_events_of_ended
--- Of runs that have ended between two moments. The text is how RunOptions writes it; a run that holds it elsewhere keeps
--- its records for as long as a resumable one.
+-- Of runs that have ended between two moments. Before migration 0020 only the options said what is resumable; the text is
+-- how RunOptions writes it.
 DELETE FROM run_events e
 USING runs r JOIN run_details d ON d.run_id = r.id
 WHERE e.run_id = r.id AND e.thread_key = r.thread_key
   AND r.ended_at > %(after)s AND r.ended_at <= %(until)s
-  AND position('"resumable":true'::bytea IN coalesce(d.options, '')) = 0;
+  AND NOT coalesce(d.resumable, position('"resumable":true'::bytea IN coalesce(d.options, '')) > 0);
 
 -- name: ended_between
 -- The next runs that ended, in that order, to go on from the last one.
@@ -74,10 +74,74 @@ WHERE d.run_id = ANY(%(ids)s::uuid[]) AND d.options IS NOT NULL AND d.output IS 
 
 -- name: forget_deliveries
 WITH old AS (
-    SELECT id FROM webhook_deliveries WHERE state <> 'pending' AND due_at < %(before)s LIMIT %(limit)s
+    SELECT id FROM webhook_deliveries WHERE state <> 'pending' AND due_at < %(before)s ORDER BY due_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM webhook_deliveries w USING old WHERE w.id = old.id;
+
+-- name: idle_threads
+-- On which nothing has happened for long, and which have no time of their own.
+SELECT t.thread_id, t.tenant
+FROM thread_details d
+JOIN threads t ON t.key = d.thread_key AND t.deleted_at IS NULL
+WHERE d.expires_at IS NULL AND d.updated_at < now() - make_interval(secs => %(age)s)
+--include unused
+ORDER BY d.updated_at
+LIMIT %(limit)s;
+
+-- name: still_idle
+SELECT 'delete'
+FROM thread_details d
+WHERE d.thread_key = %(thread_key)s AND d.expires_at IS NULL
+  AND d.updated_at < clock_timestamp() - make_interval(secs => %(age)s)
+--include unused
+;
+
+-- name: forget_runs
+-- With everything that is theirs alone. Not while a run of the same thread has still to run: it may go on from theirs; nor
+-- while a report has to be sent.
+WITH old AS (
+    SELECT r.id FROM runs r
+    WHERE r.ended_at < now() - make_interval(secs => %(age)s)
+      AND NOT EXISTS (SELECT FROM runs u WHERE u.thread_key = r.thread_key AND u.ended_at IS NULL)
+      AND NOT EXISTS (SELECT FROM webhook_deliveries w WHERE w.run_id = r.id AND w.state = 'pending')
+    ORDER BY r.ended_at
+    LIMIT %(limit)s
+    FOR UPDATE OF r SKIP LOCKED
+), answers AS (
+    DELETE FROM call_journal j USING old o JOIN run_details d ON d.run_id = o.id WHERE j.lineage = coalesce(d.lineage, o.id)
+)
+DELETE FROM runs r USING old o WHERE r.id = o.id;
+
+-- name: forget_decisions
+WITH old AS (
+    SELECT id FROM admission_decisions WHERE at < now() - make_interval(secs => %(age)s) LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM admission_decisions d USING old o WHERE d.id = o.id;
+
+-- name: forget_usage_days
+DELETE FROM usage_days WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM usage_days WHERE day < (now() - make_interval(secs => %(age)s))::date LIMIT %(limit)s
+));
+
+-- name: forget_budgets
+-- What counts for ever (a user's total) is kept for ever; a run's total counts while there are runs of it.
+DELETE FROM budget_counters WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM budget_counters
+    WHERE changed_at < now() - make_interval(secs => %(age)s) AND reserved_micros = 0 AND reserved_tokens = 0
+      AND (period > '1970-01-01' OR per = 'run')
+    LIMIT %(limit)s
+));
+
+-- name: forget_tombstones
+-- A writer that is so late has no lease, no epoch and no thread any more.
+DELETE FROM threads WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM threads t
+    WHERE t.deleted_at < now() - make_interval(secs => %(age)s) AND NOT EXISTS (SELECT FROM runs r WHERE r.thread_key = t.key)
+    ORDER BY t.deleted_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+));
 
 -- name: alone
 -- One process at a time does a kind of upkeep; the others find it done.

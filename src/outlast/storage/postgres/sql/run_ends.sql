@@ -69,9 +69,13 @@ WHERE id = %(id)s AND epoch = %(epoch)s
   AND (status = %(status)s OR status = 'cancelled' AND %(status)s IN ('queued', 'waiting'));
 
 -- name: unblock
--- Safe to run at any time: it does nothing while the thread has a front. Who is due goes before who is due later.
+-- Safe to run at any time: it does nothing while the thread has a front. Who is due goes before who is due later. One that a
+-- person has to say yes to waits for that as soon as its turn has come.
 UPDATE runs
-SET status = 'queued', available_at = greatest(available_at, clock_timestamp())
+SET status = CASE WHEN EXISTS (
+        SELECT FROM run_details d WHERE d.run_id = runs.id AND NOT d.approval ? 'approved'
+    ) THEN 'waiting' ELSE 'queued' END,
+    available_at = greatest(available_at, clock_timestamp())
 WHERE id = (
     SELECT id FROM runs
     WHERE thread_key = %(thread_key)s AND status = 'blocked'

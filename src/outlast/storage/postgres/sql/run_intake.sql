@@ -5,7 +5,7 @@
 -- name: open_thread
 -- Creates the thread or wakes it from its tombstone; either way the row is locked until commit.
 INSERT INTO threads AS t (key, thread_id) VALUES (%(thread_key)s, %(thread_id)s)
-ON CONFLICT (key) DO UPDATE SET deleted_at = NULL
+ON CONFLICT (key) DO UPDATE SET deleted_at = NULL, thread_id = EXCLUDED.thread_id
 RETURNING t.quarantine_reason;
 
 -- name: existing_thread
@@ -21,9 +21,11 @@ FOR UPDATE OF t;
 SELECT FROM threads WHERE key = %(thread_key)s AND deleted_at IS NULL FOR UPDATE;
 
 -- name: supersede
--- An open question of a plain run makes way. Such a run tells nobody of its end: webhooks are the API's.
+-- An open question of a plain run makes way. Such a run tells nobody of its end: webhooks are the API's. One that waits for
+-- a yes has not begun: it keeps its place.
 UPDATE runs SET status = 'interrupted', ended_at = clock_timestamp()
 WHERE thread_key = %(thread_key)s AND status = 'waiting'
+  AND NOT EXISTS (SELECT FROM run_details d WHERE d.run_id = runs.id AND NOT d.approval ? 'approved')
 RETURNING id;
 
 -- name: step_back
@@ -39,7 +41,7 @@ WITH run AS (
            CASE WHEN EXISTS (
                SELECT FROM runs
                WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')
-           ) THEN 'blocked' ELSE 'queued' END,
+           ) THEN 'blocked' WHEN %(approval)s::jsonb IS NOT NULL THEN 'waiting' ELSE 'queued' END,
            %(priority)s, clock_timestamp() + make_interval(secs => %(delay)s),
            %(max_attempts)s, %(timeout_seconds)s
     FROM threads
@@ -49,9 +51,10 @@ WITH run AS (
     RETURNING id, status
 ), details AS (
     INSERT INTO run_details (run_id, input, config, metadata, assistant_id, options, multitask, temporary, webhook,
-                             answer, interrupts, waiting_at, user_id, key_id)
+                             resumable, answer, interrupts, waiting_at, approval, user_id, key_id)
     SELECT id, %(input)s, %(config)s, %(metadata)s, %(assistant_id)s, %(options)s, %(multitask)s, %(temporary)s,
-           %(webhook)s, %(answer)s, %(interrupts)s, %(waiting_at)s, %(user_id)s, %(key_id)s
+           %(webhook)s, %(resumable)s, %(answer)s, %(interrupts)s, %(waiting_at)s, %(approval)s::jsonb,
+           %(user_id)s, %(key_id)s
     FROM run
 )
 SELECT status FROM run;
@@ -87,8 +90,9 @@ ON CONFLICT (thread_key) DO NOTHING;
 
 -- name: standing
 -- The unfinished runs of a thread, oldest first. Two look-ups in two small indexes; one condition over both would read
--- every run of a long conversation.
-SELECT id, status, epoch, later, CASE WHEN d.answer IS NOT NULL THEN d.interrupts END AS answers
+-- every run of a long conversation. One that waits for a yes before it begins has still to run, as a blocked one has.
+SELECT id, CASE WHEN status = 'waiting' AND NOT d.approval ? 'approved' THEN 'blocked' ELSE status END, epoch, later,
+       CASE WHEN d.answer IS NOT NULL THEN d.interrupts END AS answers
 FROM (
     SELECT id, status, epoch, available_at > clock_timestamp() AND epoch = 0 AS later, created_at
     FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')

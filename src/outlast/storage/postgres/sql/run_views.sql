@@ -6,7 +6,7 @@ SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.cr
        r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, d.output,
        d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, NULL::integer,
        r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
-       d.last_pos, d.input, d.config
+       d.last_pos, d.input, d.config, d.approval
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -21,7 +21,7 @@ SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.cr
        r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, NULL::bytea,
        d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, NULL::integer,
        r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
-       d.last_pos, d.input, d.config
+       d.last_pos, d.input, d.config, d.approval
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key

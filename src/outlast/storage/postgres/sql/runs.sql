@@ -1,22 +1,49 @@
 -- Statements of the queue: what is claimed, looked at and repaired. How a run is taken in and how it ends is told by
 -- run_intake.sql and run_ends.sql. Lock order everywhere: the thread's row first, then runs.
 
--- name: claim
--- SKIP LOCKED lets workers pass each other; without it the fleet claims one run at a time. MATERIALIZED, because
--- the planner may otherwise join in an order that updates more rows than LIMIT. now() is this statement's time, as it is
--- a transaction of its own. A worker that was declared dead claims nothing.
-WITH due AS MATERIALIZED (
-    SELECT id
-    FROM runs
-    WHERE status = 'queued'
-      AND available_at <= now()
-      AND crashes < %(max_crashes)s
-      AND cancel_requested_at IS NULL
-      AND agent = ANY(%(agents)s)
-      AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND state = 'live')
-    ORDER BY priority DESC, available_at, id
+-- part: walk
+-- The tenants that have something queued, from behind the one that was served last and around; one look into the index each.
+WITH RECURSIVE walk (tenant, around, turn) AS (
+    SELECT %(after)s::text, false, 0
+    UNION ALL
+    SELECT n.tenant, n.around, w.turn + 1
+    FROM walk w CROSS JOIN LATERAL (
+        (SELECT r.tenant, w.around FROM runs r
+         WHERE r.status = 'queued' AND r.tenant > w.tenant AND (NOT w.around OR r.tenant <= %(after)s::text)
+         ORDER BY r.tenant LIMIT 1)
+        UNION ALL
+        (SELECT r.tenant, true FROM runs r
+         WHERE r.status = 'queued' AND NOT w.around AND r.tenant <= %(after)s::text
+         ORDER BY r.tenant LIMIT 1)
+        LIMIT 1
+    ) n
+    WHERE w.turn < 64 AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND state = 'live')
+
+-- part: taking
+-- First each tenant's share of the places, then, if some are left, whatever there is. Rows are taken one by one until all
+-- places are, so nothing is locked that is not claimed.
+), passes AS MATERIALIZED (
+    SELECT r.tenant, r.turn, CASE pass WHEN 1 THEN 0 ELSE r.share END AS skip,
+           CASE pass WHEN 1 THEN r.share ELSE r.room - r.share END AS take
+    FROM (
+        SELECT *, least(room, ceil(%(limit)s::int / (count(*) OVER ())::float8)::int) AS share FROM rooms
+    ) r CROSS JOIN (VALUES (1), (2)) AS p (pass)
+    ORDER BY pass, r.turn
+), due AS MATERIALIZED (
+    SELECT p.id, t.turn FROM passes t CROSS JOIN LATERAL (
+        SELECT runs.id FROM runs
+        WHERE runs.tenant = t.tenant
+          AND runs.status = 'queued'
+          AND runs.available_at <= now()
+          AND runs.crashes < %(max_crashes)s
+          AND runs.cancel_requested_at IS NULL
+          AND runs.agent = ANY(%(agents)s)
+          AND (NOT EXISTS (SELECT FROM switches) OR NOT is_switched_off(runs.tenant, runs.agent, runs.id))
+        ORDER BY runs.priority DESC, runs.available_at, runs.id
+        OFFSET t.skip LIMIT t.take
+        FOR UPDATE SKIP LOCKED
+    ) p
     LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE runs r
     SET status = 'running', epoch = r.epoch + 1, worker_id = %(worker_id)s,
@@ -37,12 +64,50 @@ SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.m
        coalesce(d.lineage, c.id) AS lineage,
        -- How long its time has been going on.
        extract(epoch FROM c.claimed_at - greatest(d.resumed_at, c.started_at))::float8 AS seconds,
-       c.tenant, d.user_id, d.key_id
+       c.tenant, d.user_id, d.key_id, c.tenant, (SELECT max(turn) FROM due WHERE due.id = c.id) AS turn
 FROM claimed c
 JOIN run_details d ON d.run_id = c.id
 JOIN threads t ON t.key = c.thread_key
 LEFT JOIN thread_details td ON td.thread_key = c.thread_key
-ORDER BY c.priority DESC, c.available_at, c.id;
+ORDER BY c.priority DESC, c.available_at, c.id
+
+-- name: claim
+-- In turns: tenants that have something queued, at most 64 in one claim; within a tenant by priority and age. SKIP LOCKED
+-- lets workers pass each other; without it the fleet claims one run at a time. MATERIALIZED, because the planner may
+-- otherwise join in an order that updates more rows than LIMIT. now() is this transaction's time. A worker that was
+-- declared dead claims nothing.
+--include walk
+), rooms AS (
+    SELECT tenant, turn, %(limit)s::int AS room FROM walk WHERE turn > 0
+--include taking
+;
+
+-- name: claim_capped
+-- As `claim`, and no tenant gets more places than it has left; `claim_alone` has made sure that nobody else counts now.
+-- Apart, since a statement that does all of it takes the planner longer than the claim.
+--include walk
+), busy AS MATERIALIZED (
+    SELECT tenant, count(*)::int AS runs FROM runs WHERE worker_id IS NOT NULL GROUP BY tenant
+), rooms AS (
+    SELECT w.tenant, w.turn,
+           -- least() passes over NULL: a tenant without a cap.
+           greatest(0, least(%(limit)s::int, coalesce(o.most, %(cap)s::int) - coalesce(b.runs, 0))) AS room
+    FROM walk w
+    LEFT JOIN busy b ON b.tenant = w.tenant
+    LEFT JOIN unnest(%(capped_tenants)s::text[], %(caps)s::int[]) AS o (tenant, most) ON o.tenant = w.tenant
+    WHERE w.turn > 0
+--include taking
+;
+
+-- name: walk_end
+-- Where a walk ended because it was long enough; the next one goes on from there if this one found nothing.
+--include walk
+)
+SELECT tenant FROM walk WHERE turn = 64;
+
+-- name: claim_alone
+-- Claims that count what runs already come one after the other, or two would find the same place free.
+SELECT pg_advisory_xact_lock(%(class_id)s, hashtext(current_schema()));
 
 -- name: claimed
 -- What `claim` answered, once more, for the process that executes one suspect run by itself.
@@ -72,10 +137,12 @@ WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running'
 RETURNING crashes;
 
 -- name: next_due
--- Seconds until the next queued run is due; NULL when the queue is empty.
+-- Seconds until the next queued run is due; NULL when the queue is empty. What a switch holds back is not due: workers
+-- would look for it again and again.
 SELECT extract(epoch FROM min(available_at) - clock_timestamp())::float8
 FROM runs
-WHERE status = 'queued' AND agent = ANY(%(agents)s) AND crashes < %(max_crashes)s AND cancel_requested_at IS NULL;
+WHERE status = 'queued' AND agent = ANY(%(agents)s) AND crashes < %(max_crashes)s AND cancel_requested_at IS NULL
+  AND (NOT EXISTS (SELECT FROM switches) OR NOT is_switched_off(runs.tenant, runs.agent, runs.id));
 
 -- name: progress
 WITH fence AS MATERIALIZED (
@@ -107,6 +174,28 @@ LIMIT 100;
 -- name: buried
 -- Runs that killed too many workers: to be failed by recovery.
 SELECT id, thread_key, epoch, tenant FROM runs WHERE status = 'queued' AND crashes >= %(max_crashes)s LIMIT 100;
+
+-- name: asks_approval
+-- Whether it waits for a person's yes before it begins, and not for an answer to its graph.
+SELECT d.approval FROM runs r JOIN run_details d ON d.run_id = r.id
+WHERE r.id = %(id)s AND r.status = 'waiting' AND NOT d.approval ? 'approved';
+
+-- name: approve
+-- The run begins, from the start; it is due when it was to be due.
+WITH approved AS (
+    UPDATE runs SET status = 'queued', available_at = greatest(available_at, clock_timestamp())
+    WHERE id = %(id)s AND status = 'waiting'
+      AND EXISTS (SELECT FROM run_details d WHERE d.run_id = runs.id AND NOT d.approval ? 'approved')
+    RETURNING id
+)
+UPDATE run_details d SET approval = d.approval || jsonb_build_object('approved', true, 'by', %(by)s::text)
+FROM approved WHERE d.run_id = approved.id
+RETURNING d.run_id;
+
+-- name: disapprove
+-- What becomes of the run is told by its cancellation, in the same transaction.
+UPDATE run_details d SET approval = d.approval || jsonb_build_object('approved', false, 'by', %(by)s::text)
+WHERE d.run_id = %(id)s;
 
 -- name: answer
 -- The first answer wins. `waiting_at` stays: it tells the worker which checkpoint the answer is for.
@@ -147,7 +236,7 @@ SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.cr
        r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, d.output,
        d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, w.pid,
        r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
-       d.last_pos, d.input, d.config
+       d.last_pos, d.input, d.config, d.approval
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -160,7 +249,7 @@ SELECT r.id, t.thread_id, r.agent, r.status, r.priority, r.epoch, r.errors, r.cr
        r.created_at, r.available_at, r.started_at, r.ended_at, r.cancel_requested_at, d.metadata, d.output,
        d.interrupts, d.error_code, d.error_message, d.completed, d.total, d.progress_at, r.worker_id, w.pid,
        r.claimed_at, d.options, d.assistant_id, d.multitask, r.cancel_action, d.cancel_reason, d.temporary, d.webhook,
-       d.last_pos, NULL, NULL
+       d.last_pos, NULL, NULL, d.approval
 
 -- name: find
 -- Newest first; a NULL argument does not filter.

@@ -5,7 +5,8 @@
 -- name: open_new
 -- Wakes a deleted thread, as a new one. No row when the thread is there; either way it is locked until commit.
 INSERT INTO threads AS t (key, thread_id) VALUES (%(thread_key)s, %(thread_id)s)
-ON CONFLICT (key) DO UPDATE SET deleted_at = NULL, created_at = clock_timestamp() WHERE t.deleted_at IS NOT NULL
+ON CONFLICT (key) DO UPDATE SET deleted_at = NULL, thread_id = EXCLUDED.thread_id, created_at = clock_timestamp()
+WHERE t.deleted_at IS NOT NULL
 RETURNING t.key;
 
 -- name: describe
