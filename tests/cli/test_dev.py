@@ -27,7 +27,7 @@ def ready(dev: Running) -> int:
 
 def wait_until_a_step_is_saved(url):
     # A task returns before its result is in the database, and one that is killed in between is rightly executed again.
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True, options="-c outlast.tenant=default") as connection:
         saved = "SELECT FROM outlast.checkpoint_writes LIMIT 1"
         wait_until(lambda: connection.execute(saved).fetchone() is not None, message="the step was not saved")
 

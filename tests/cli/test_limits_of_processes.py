@@ -61,7 +61,7 @@ async def read_one(reader: asyncio.StreamReader) -> Answer:
 
 
 def query(url: str, statement: str) -> tuple[int, ...]:
-    with psycopg.connect(url, options="-c search_path=outlast") as connection:
+    with psycopg.connect(url, options="-c search_path=outlast -c outlast.tenant=default") as connection:
         return connection.execute(statement.encode()).fetchone() or ()
 
 

@@ -22,6 +22,7 @@ from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import connect
+from outlast.testing.postgres import seeing_default
 from quick_directory import quick_directory
 from waiting import until
 
@@ -43,7 +44,7 @@ def directory() -> Iterator[Path]:
 async def engine(directory: Path) -> AsyncIterator[Engine]:
     """On a server of this test alone, which it may kill."""
     with EmbeddedPostgres.start(directory) as server:
-        database = DatabaseSettings(url=server.url)
+        database = DatabaseSettings(url=seeing_default(server.url))
         await migrate(database)
         async with AsyncExitStack() as stack:
             yield Engine(database, stack)

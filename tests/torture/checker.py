@@ -26,6 +26,8 @@ CREATE TABLE history (
     n bigint GENERATED ALWAYS AS IDENTITY, at timestamptz DEFAULT clock_timestamp(), run_id uuid, before text,
     after text, epoch_before integer, epoch integer, worker_id uuid, errors integer, crashes integer
 )""",
+    # The program writes runs as roles of its own.
+    "GRANT INSERT ON history TO outlast_app, outlast_claim",
     """
 CREATE FUNCTION keep_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -82,7 +82,7 @@ def list_budgets(
 
 @app.command()
 def show(name: Name, *, subject: Subject = None, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Show one budget, with all who have used it, or with one of them.
+    """Show one budget and who has used it.
 
     \b
     Examples:
@@ -116,7 +116,7 @@ def set_budget(
     user: Annotated[str | None, typer.Option(help="Only what this user's runs spend.")] = None,
     tenant: Tenant = "default",
 ) -> None:
-    """Set a budget: a new one, or other limits of one that is there.
+    """Set a new budget, or other limits of one.
 
     What is not given stays as it was. It counts from the next call on, in every process; runs that wait for the budget
     go on if there is room now. A budget of outlast.toml with the same name is replaced for this tenant.
@@ -141,7 +141,7 @@ def set_budget(
 def raise_budget(
     name: Name, *, usd: Usd = None, tokens: Tokens = None, subject: Subject = None, tenant: Tenant = "default"
 ) -> None:
-    """Raise a budget for its present period, by an amount; runs that wait for it go on.
+    """Raise a budget for its present period; runs go on.
 
     When the next day or month begins, the limit is as before; `budget set` changes it for good. A budget that is kept
     per user, agent, thread or run is raised for one of them.
@@ -160,7 +160,7 @@ def raise_budget(
 
 @app.command()
 def remove(name: Name, *, tenant: Tenant = "default") -> None:
-    """Remove a budget that was set; one of outlast.toml is then as it stands there.
+    """Remove a budget that was set.
 
     \b
     Examples:

@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from outlast.cli import show_effects
+from outlast.domain.acting import DEFAULT_TENANT, acting_for
 from outlast.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at writes to the outside (`outlast.effect`).")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Tenant = Annotated[str, typer.Option(help="Whose effects.")]
 _SHORTEST = 6
 
 
@@ -38,6 +40,7 @@ def list_effects(
     state: Annotated[EffectState | None, typer.Option(help="Only effects in this state.")] = None,
     name: Annotated[str | None, typer.Option(help="Only effects of this name.")] = None,
     run: Annotated[str | None, typer.Option(metavar="ID", help="Only effects of this run.")] = None,
+    tenant: Tenant = DEFAULT_TENANT,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +62,7 @@ def list_effects(
     """
     run_id = None if run is None else _run_id(run)
     chosen = None if state is None else state.value
-    found = _call(lambda store: store.find(state=chosen, name=name, run_id=run_id, limit=limit))
+    found = _call(tenant, lambda store: store.find(state=chosen, name=name, run_id=run_id, limit=limit))
     if as_json:
         show_effects.json(found)
     else:
@@ -70,6 +73,7 @@ def list_effects(
 def show_effect(
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key, or its beginning, as `effects list` shows it.")],
     *,
+    tenant: Tenant = DEFAULT_TENANT,
     as_json: AsJson = False,
 ) -> None:
     """Show everything about one effect.
@@ -85,7 +89,7 @@ def show_effect(
     if len(key) < _SHORTEST:
         msg = f"{key!r} is too short; give at least the first {_SHORTEST} characters of the key"
         raise InvalidInput(msg, field="key")
-    found = _call(lambda store: store.show(key))
+    found = _call(tenant, lambda store: store.show(key))
     if not found:
         raise NotFound("effect", key, hint="; see `outlast effects list`")
     if len(found) > 1:
@@ -105,8 +109,9 @@ def _run_id(text: str) -> UUID:
         raise InvalidInput(msg, field="run") from error
 
 
-def _call(action: "Callable[[EffectStore], Awaitable[T]]") -> T:
+def _call(tenant: str, action: "Callable[[EffectStore], Awaitable[T]]") -> T:
     from outlast.cli.direct import look  # noqa: PLC0415 - `outlast --help` needs no database driver
     from outlast.storage.postgres.effects import EffectStore  # noqa: PLC0415 - as above
 
-    return look(lambda pool: action(EffectStore(pool)))
+    with acting_for(tenant):
+        return look(lambda pool: action(EffectStore(pool)))

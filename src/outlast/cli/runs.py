@@ -11,6 +11,7 @@ import orjson
 import typer
 
 from outlast.cli import show
+from outlast.domain.acting import DEFAULT_TENANT, acting_for
 from outlast.domain.run import RunStatus
 from outlast.errors import Conflict, InvalidInput
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at runs, and cancel, answer or replay them.")
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id, as `outlast runs list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Tenant = Annotated[str, typer.Option(help="Whose run it is.")]
 
 
 @app.command("list")
@@ -33,6 +35,7 @@ def list_runs(
     status: Annotated[RunStatus | None, typer.Option(help="Only runs in this state.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only runs of this agent.")] = None,
     thread: Annotated[str | None, typer.Option(help="Only runs of this thread.")] = None,
+    tenant: Annotated[str, typer.Option(help="Whose runs.")] = DEFAULT_TENANT,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +50,7 @@ def list_runs(
       outlast runs list --status waiting       what waits for an answer: `runs answer`
       outlast runs list --agent support --json
     """
-    found = _call(lambda queue, _: queue.store.find(thread_id=thread, status=status, agent=agent, limit=limit))
+    found = _call(tenant, lambda queue, _: queue.store.find(thread_id=thread, status=status, agent=agent, limit=limit))
     if as_json:
         show.json(found)
     else:
@@ -55,7 +58,7 @@ def list_runs(
 
 
 @app.command("show")
-def show_run(run_id: RunId, *, as_json: AsJson = False) -> None:
+def show_run(run_id: RunId, *, tenant: Tenant = DEFAULT_TENANT, as_json: AsJson = False) -> None:
     """Show everything about one run.
 
     Its state, progress, output or error, what it asks if it waits for a person, what admission decided about it, and
@@ -66,7 +69,8 @@ def show_run(run_id: RunId, *, as_json: AsJson = False) -> None:
       outlast runs show 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e
       outlast runs show 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e --json
     """
-    found, decided = _shown(_id(run_id))
+    with acting_for(tenant):
+        found, decided = _shown(_id(run_id))
     if as_json:
         show.json(found)
     else:
@@ -75,7 +79,10 @@ def show_run(run_id: RunId, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(
-    run_id: RunId, *, wait: Annotated[bool, typer.Option("--wait", help="Return when it has really stopped.")] = False
+    run_id: RunId,
+    *,
+    tenant: Tenant = DEFAULT_TENANT,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has really stopped.")] = False,
 ) -> None:
     """Cancel a run that has not ended.
 
@@ -88,7 +95,7 @@ def cancel(
       outlast runs cancel 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e --wait
     """
     key = _id(run_id)
-    status = _call(lambda queue, settings: _cancel(queue, settings, key, wait=wait))
+    status = _call(tenant, lambda queue, settings: _cancel(queue, settings, key, wait=wait))
     if wait and status is not RunStatus.CANCELLED:
         msg = f"run {key} is {status}: it was not cancelled in time"
         raise Conflict(msg)
@@ -99,7 +106,7 @@ def cancel(
 
 
 @app.command()
-def replay(run_id: RunId) -> None:
+def replay(run_id: RunId, *, tenant: Tenant = DEFAULT_TENANT) -> None:
     """Give a failed run another set of attempts.
 
     It keeps its id and its progress: it goes on from its last saved step, not from the beginning. Repair the cause
@@ -111,13 +118,16 @@ def replay(run_id: RunId) -> None:
       outlast runs replay 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e
     """
     key = _id(run_id)
-    status = _call(lambda queue, _: queue.replay(key))
+    status = _call(tenant, lambda queue, _: queue.replay(key))
     typer.echo(f"run {key} is {status}")
 
 
 @app.command()
 def answer(
-    run_id: RunId, value: Annotated[str, typer.Argument(metavar="JSON", help="The answer; a text needs quotes.")]
+    run_id: RunId,
+    value: Annotated[str, typer.Argument(metavar="JSON", help="The answer; a text needs quotes.")],
+    *,
+    tenant: Tenant = DEFAULT_TENANT,
 ) -> None:
     """Answer a run that waits for a person.
 
@@ -131,7 +141,7 @@ def answer(
       outlast runs answer 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e '{"approved": true}'
     """
     key, parsed = _id(run_id), _json(value)
-    status = _call(lambda queue, _: queue.answer(key, parsed))
+    status = _call(tenant, lambda queue, _: queue.answer(key, parsed))
     typer.echo(f"run {key} has its answer and is {status}")
 
 
@@ -168,7 +178,8 @@ async def _cancel(queue: "RunQueue", settings: "Settings", run_id: UUID, *, wait
     return (await queue.wait(run_id, timeout=settings.server.wait)).status
 
 
-def _call(action: "Callable[[RunQueue, Settings], Awaitable[T]]") -> T:
+def _call(tenant: str, action: "Callable[[RunQueue, Settings], Awaitable[T]]") -> T:
     from outlast.cli.direct import call  # noqa: PLC0415 - `outlast --help` needs no database driver
 
-    return call(action)
+    with acting_for(tenant):
+        return call(action)

@@ -5,7 +5,8 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,6 +15,7 @@ from uuid import UUID
 import typer
 
 from outlast.cli import show
+from outlast.domain.acting import DEFAULT_TENANT, across_tenants, acting_for
 from outlast.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def show_usage(
     since: Annotated[str, typer.Option(help="30m, 24h, 7d, 4w, or a time as 2026-01-31.")] = "30d",
     run: Annotated[str | None, typer.Option(metavar="ID", help="Only this run.")] = None,
     thread: Annotated[str | None, typer.Option(help="Only this thread.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.  [default: all]")] = None,
     user: Annotated[str | None, typer.Option(help="Only this user.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only this agent.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model, as gpt-4o.")] = None,
@@ -78,18 +81,20 @@ def show_usage(
             run_id=None if run is None else _run_id(run), thread_id=thread, user=user, agent=agent, model=model,
         )  # fmt: skip
 
-    rows = [_row(row, dimensions) for row in _summary(query(), limit)]
+    rows = [_row(row, dimensions) for row in _summary(query, tenant, limit)]
     if as_json:
         show.json(rows)
     else:
         _table(rows, dimensions)
 
 
-def _summary(query: "UsageQuery", limit: int) -> "list[UsageRow]":
+def _summary(query: "Callable[[], UsageQuery]", tenant: str | None, limit: int) -> "list[UsageRow]":
     from outlast.cli.direct import look  # noqa: PLC0415 - as above
     from outlast.storage.postgres.usage import UsageStore  # noqa: PLC0415 - as above
 
-    return look(lambda pool: UsageStore(pool).summary(query, limit=limit))
+    # A thread belongs to a tenant: without one named it is the default's.
+    with acting_for(tenant or DEFAULT_TENANT), across_tenants() if tenant is None else nullcontext():
+        return look(lambda pool: UsageStore(pool).summary(query(), limit=limit))
 
 
 def _row(row: "UsageRow", dimensions: Sequence[By]) -> dict[str, Any]:

@@ -92,6 +92,13 @@ class Databases:
         self._existing.discard(name)
 
     def _url(self, name: str) -> str:
-        # What a test looks up by itself are the rows of the default tenant; the program says whose it wants.
-        given = str(conninfo_to_dict(self._admin_url).get("options") or "")
-        return make_conninfo(self._admin_url, dbname=name, options=f"{given} -c outlast.tenant=default".strip())
+        return seeing_default(make_conninfo(self._admin_url, dbname=name))
+
+
+def seeing_default(url: str) -> str:
+    """Return a URL whose sessions see the rows of the default tenant, for what a test looks up by itself.
+
+    The program says in each transaction whose rows it wants, and is not changed by it.
+    """
+    given = str(conninfo_to_dict(url).get("options") or "")
+    return make_conninfo(url, options=f"{given} -c outlast.tenant=default".strip())

@@ -109,7 +109,9 @@ async def rows(where: str | AsyncConnection[Any], statement: str, *parameters: A
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncGenerator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(url, autocommit=True, options="-c search_path=outlast") as connection:
+    async with await AsyncConnection.connect(
+        url, autocommit=True, options="-c search_path=outlast -c outlast.tenant=default"
+    ) as connection:
         yield connection
 
 

@@ -87,7 +87,7 @@ RULES: Final = (
     _with_thread("run_details", _RUN),
     _with_thread("runs", _THREAD),
     _with_thread("thread_details", _THREAD),
-    Rule(table="thread_watches", how="delete", found=(_THREAD,), exported=False),
+    _kept("thread_watches", "the hash of a thread and a moment, gone within a minute after it"),
     _with_thread("checkpoint_writes", _THREAD),
     _with_thread("checkpoints", _THREAD),
     _with_thread("checkpoint_lists", _THREAD),
