@@ -1,6 +1,6 @@
 """Two tenants in one database: whatever a statement says, it reaches the rows of the tenant that its transaction names.
 
-The database is that of the migrations, but for foreign keys and checks, so that each table can be filled with rows that
+The database is that of the migrations, but for foreign keys, checks and unique indexes, so that each table can be filled with rows that
 mean nothing. What is tested is the catalogue's own list of tables: a new one is tested by being there.
 """
 
@@ -106,6 +106,13 @@ async def filled(owner: AsyncConnection[Any], pool: Pool) -> list[Table]:
     for table, constraint in await cursor.fetchall():
         dropping = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}")
         await owner.execute(dropping.format(sql.Identifier(table), sql.Identifier(constraint)))
+    cursor = await owner.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indrelid"
+        " WHERE c.relnamespace = 'outlast'::regnamespace AND indisunique"
+        " AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)"
+    )
+    for (index,) in await cursor.fetchall():
+        await owner.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(index)))
     tables = await tables_of(owner)
     for tenant in TENANTS:
         with acting_for(tenant):
