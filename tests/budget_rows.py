@@ -58,9 +58,9 @@ async def reservations(pool: Pool) -> int:
 
 
 async def execute(pool: Pool, statement: str, **parameters: Any) -> list[Any]:
-    async with pool.connection() as connection:
-        cursor = await connection.execute(statement.encode(), parameters)
-        return await cursor.fetchall() if "SELECT" in statement or "RETURNING" in statement else []
+    # As the tables' owner, who may also change them.
+    async with pool.unscoped() as connection:
+        return await (await connection.execute(statement, parameters)).fetchall()
 
 
 def line(name: str = "b", subject: str = "default", **given: Any) -> Line:

@@ -1,7 +1,6 @@
 """The composition root: read the settings once, build every service, open and close them in order."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -33,16 +32,15 @@ from outlast.calls.services import Calls
 from outlast.crons.scheduler import Scheduler
 from outlast.domain.admission import Stage
 from outlast.domain.webhook import WebhookPolicy
-from outlast.errors import DatabaseSetupError
 from outlast.policies.policing import Policing
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.recovery.records import Records
 from outlast.recovery.service import Recovery
 from outlast.recovery.upkeep import Sweeps, Upkeep
-from outlast.settings import CacheSettings, DatabaseSettings, Settings, environment
+from outlast.settings import CacheSettings, Settings, environment
 from outlast.settings_admission import LimitSettings
-from outlast.storage.postgres import migrate, roles
+from outlast.storage.postgres import starting
 from outlast.storage.postgres.admission import AdmissionStore
 from outlast.storage.postgres.assistants import AssistantStore
 from outlast.storage.postgres.audit import AuditLog
@@ -75,8 +73,6 @@ from outlast.webhooks.sender import Post, WebhookSender
 from outlast.webhooks.signing import WEBHOOK_SECRET, parse_secret
 from outlast.workers.executor import Executor, Isolate
 from outlast.workers.worker import Worker
-
-log = logging.getLogger(__name__)
 
 # With one of them LangSmith takes traces.
 _TRACING_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
@@ -115,12 +111,9 @@ class Runtime:
         Raises DatabaseSetupError when migrations are missing, DatabaseUnavailable when there is no server.
         """
         database = settings.database
-        await _require_current_schema(database)
+        await starting.require_current_schema(database)
         async with AsyncExitStack() as stack:
-            pool = Pool(database, application_name=application_name)
-            await pool.open()
-            stack.push_async_callback(pool.close)
-            await _require_row_security(pool)
+            pool = await stack.enter_async_context(_opened(Pool(database, application_name=application_name)))
             codec = Codec(max_value_bytes=settings.checkpoint.max_value_bytes)
             # Before anything is read: what is encrypted is of no use without its keys.
             await stack.enter_async_context(encrypted(pool, settings.encryption, project))
@@ -318,6 +311,16 @@ async def work(runtime: Runtime, worker: Worker) -> None:
         await outbound.aclose()
 
 
+@asynccontextmanager
+async def _opened(pool: Pool) -> AsyncGenerator[Pool]:
+    await pool.open()
+    try:
+        await starting.require_row_security(pool)
+        yield pool
+    finally:
+        await pool.close()
+
+
 def _saver(settings: Settings, pool: Pool, codec: Codec) -> AbstractAsyncContextManager[Checkpointer]:
     cache_bytes = settings.checkpoint.cache_bytes
     return Checkpointer.on(settings.database, codec=codec, cache_bytes=cache_bytes, sealing=pool.sealing)
@@ -384,24 +387,6 @@ def _run_store(pool: Pool, settings: Settings) -> RunStore:
     )
 
 
-async def _require_row_security(pool: Pool) -> None:
-    """Refuse to start as a role, or on tables, that do not keep tenants apart."""
-    warning = None
-    for across in (False, True):
-        async with pool.transaction(across=across) as connection:
-            warning = await roles.check(connection)
-    if warning:
-        log.warning("%s", warning)
-
-
 def _caps(limits: LimitSettings) -> RunningCaps:
     own = {name: tenant.running for name, tenant in limits.tenants.items() if tenant.running is not None}
     return RunningCaps(general=limits.running_per_tenant, tenants=own)
-
-
-async def _require_current_schema(settings: DatabaseSettings) -> None:
-    missing = [item.migration for item in await migrate.status(settings) if item.applied_at is None]
-    if missing:
-        names = ", ".join(f"{migration.version:04d}_{migration.name}" for migration in missing)
-        msg = f"the database lacks migrations ({names}); run `outlast db migrate`"
-        raise DatabaseSetupError(msg)

@@ -98,7 +98,7 @@ async def test_a_client_that_does_not_read_holds_nobody_up(server: Server, threa
         # Before it connects, and more than one segment of the loopback device: below that a window opens by timer only.
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         stalled.connect((host, int(port)))
-        stalled.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nlast-event-id: -1\r\n\r\n".encode())
+        stalled.sendall(f"GET {path} HTTP/1.1\r\nhost: {host}\r\nlast-event-id: -1\r\n\r\n".encode())
         others = await asyncio.gather(
             *(parts_of(server.sdk.runs.join_stream(thread_id, run["run_id"], last_event_id="-1")) for _ in range(3))
         )

@@ -9,6 +9,7 @@ from agent_server_api import Server, served
 from agent_server_gates import open_door
 from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
+from outlast.storage.postgres.checkpoints import thread_key
 from waiting import until
 
 STEPS = [
@@ -149,7 +150,9 @@ async def leftovers(server: Server, thread_id: str) -> int:
     counts = " + ".join(
         f"(SELECT count(*) FROM {table} x WHERE x.thread_key = t.key)" for table in (*tables, "checkpoint_writes")
     )
-    return (await server.rows(f"SELECT {counts} FROM threads t WHERE thread_id = %s", thread_id))[0][0]
+    # Its name is forgotten with it.
+    key = UUID(bytes=thread_key(thread_id))
+    return (await server.rows(f"SELECT {counts} FROM threads t WHERE key = %s", key))[0][0]
 
 
 async def test_a_deletion_stops_what_runs_and_nothing_of_it_comes_back(client: Any, server: Server) -> None:

@@ -220,7 +220,9 @@ async def test_a_late_sender_does_not_overwrite_what_came_after_it(databases, op
         [(id_,)] = await server.rows("SELECT id FROM webhook_deliveries WHERE run_id = %s", run["run_id"])
         from outlast.storage.postgres.webhooks import Delivery
 
-        late = Delivery(id=id_, run_id=UUID(run["run_id"]), url=receiver.url, attempts=1, age=timedelta())
+        late = Delivery(
+            id=id_, run_id=UUID(run["run_id"]), tenant="default", url=receiver.url, attempts=1, age=timedelta()
+        )
         await WebhookStore(server.runtime.pool).failed(late, "too late", retry_in=None)
         assert (await state_of(server, run))[0] == "delivered"
 

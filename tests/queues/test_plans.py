@@ -12,6 +12,7 @@ from run_rows import AGENTS, ANY_TURN, MAX_CRASHES
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.pool import connect
 from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.roles import as_role, claim_role
 from outlast.storage.postgres.workers import LOCK_CLASS
 
 RUNS, INTAKE, ENDS, WORKERS = Queries("runs"), Queries("run_intake"), Queries("run_ends"), Queries("workers")
@@ -45,6 +46,8 @@ async def filled(database_of_module: DatabaseSettings) -> AsyncIterator[AsyncCon
     async with await connect(settings, application_name="plans") as connection:
         for statement in _FILL.split(";"):
             await connection.execute(statement.encode(), {"threads": QUEUED + WAITING + RUNNING + ENDED})
+        # As workers and recovery look.
+        await connection.execute(as_role(claim_role(settings.schema_name)))
         yield connection
 
 

@@ -41,13 +41,13 @@ async def test_a_worker_that_fell_silent_does_not_count(database_url, open_runti
             await connection.execute("UPDATE workers SET heartbeat_at = clock_timestamp()")
         assert (await http.get("/health")).status_code == 200
 
-        async with runtime.pool.connection() as connection:
+        async with runtime.pool.unscoped() as connection:
             await connection.execute("DELETE FROM schema_migrations")
         response = await http.get("/health")
         assert response.status_code == 503
         assert "outlast db migrate" in response.json()["checks"]["schema"]["detail"]
 
-        async with runtime.pool.connection() as connection:
+        async with runtime.pool.unscoped() as connection:
             await connection.execute("DROP TABLE schema_migrations")
         assert (await http.get("/health")).status_code == 503
 

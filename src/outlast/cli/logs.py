@@ -30,7 +30,7 @@ _SHOWN: Final[Mapping[str, tuple[int, str]]] = {
     "call.capped": (logging.WARNING, "a run was stopped because it ran away"),
     "effect.unknown": (logging.WARNING, "nobody knows whether an effect was applied; see `outlast effects show KEY`"),
     "encryption.row_refused": (logging.ERROR, "a row cannot be decrypted; it stays as it is"),
-    "audit.head": (logging.INFO, "the audit log ends here; `outlast audit verify --head` takes it"),
+    "audit.head": (logging.INFO, "the audit log ends here; `outlast audit verify` takes it with --head"),
     "audit.lost": (logging.ERROR, "an entry of the audit log could not be written"),
     "loop.failed": (logging.WARNING, "a background loop failed and goes on"),
 }

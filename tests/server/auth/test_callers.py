@@ -74,7 +74,12 @@ async def made(pool, tenant="acme"):
 async def entries(pool):
     with across_tenants():
         async with pool.connection() as connection:
-            cursor = await connection.execute(b"SELECT tenant, action, object FROM audit_log ORDER BY tenant, seq", {})
+            # The log itself speaks of addresses by pseudonyms.
+            cursor = await connection.execute(
+                "SELECT l.tenant, l.action, coalesce(n.kind || ':' || n.name, l.object) FROM audit_log l"
+                " LEFT JOIN audit_names n ON n.tenant = l.tenant AND l.object = n.kind || ':' || n.pseudonym"
+                " ORDER BY l.tenant, l.seq"
+            )
             return await cursor.fetchall()
 
 

@@ -110,7 +110,7 @@ async def test_a_key_that_is_given_to_another_tenant_opens_nothing(
 ) -> None:
     with acting_for("acme"):
         sealed = await sealing.seal(HERE, b"x", ROW)
-    async with pool.transaction() as connection:
+    async with pool.transaction(across=True) as connection:
         await connection.execute("UPDATE data_keys SET tenant = 'evil' WHERE tenant = 'acme'")
 
     with pytest.raises(Undecipherable, match="belongs to another tenant"):

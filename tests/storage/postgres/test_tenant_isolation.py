@@ -1,7 +1,8 @@
 """Two tenants in one database: whatever a statement says, it reaches the rows of the tenant that its transaction names.
 
-The database is that of the migrations, but for foreign keys, checks and unique indexes, so that each table can be filled with rows that
-mean nothing. What is tested is the catalogue's own list of tables: a new one is tested by being there.
+The database is that of the migrations, but for foreign keys, checks and unique indexes, so that each table can be
+filled with rows that mean nothing. What is tested is the catalogue's own list of tables: a new one is tested by being
+there.
 """
 
 import asyncio

@@ -28,6 +28,7 @@ _SETTINGS: Final = {
     "port": str(PORT),
     "fsync": "on",
     "max_connections": "200",
+    "authentication_timeout": "5s",  # a login that its program gave up holds its database for so long
     "shared_buffers": "128MB",
     "max_wal_size": "1GB",
     "wal_level": "minimal",  # nobody replicates from a development server

@@ -9,7 +9,7 @@ one transaction: each statement has a snapshot of its own, an error undoes all o
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
@@ -27,6 +27,8 @@ Rows = list[tuple[Any, ...]]
 # A text and the types of its parameters, which in psycopg depend on their values.
 _Key = tuple[bytes, tuple[int, ...]]
 
+# For an answer that nobody waits for any more.
+_PATIENCE_SECONDS = 0.5
 _FAILED = frozenset({ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.PIPELINE_ABORTED})
 
 
@@ -170,6 +172,7 @@ class _Pipeline:
         self._names = self._prepared.setdefault(connection, {})
         #: What answers are still to come, in order: to a statement (None), or to the preparation of one.
         self._expected: list[_Prepared | None] = []
+        self._received: list[PGresult | None] = []
 
     @classmethod
     def forget(cls, connection: AsyncConnection[Any]) -> None:
@@ -178,15 +181,14 @@ class _Pipeline:
 
     @contextmanager
     def whole_or_closed(self) -> Generator[None]:
-        whole = False
+        """Leave a connection that can be used again, or none: without its end, no transaction is committed."""
         try:
             self._pgconn.enter_pipeline_mode()
             yield
-            self._pgconn.exit_pipeline_mode()
-            whole = True
         finally:
-            if not whole:
-                # Without its end, nothing of the transaction is committed.
+            if len(self._received) > 2 * len(self._expected) and self._received[-1] is not None:
+                self._pgconn.exit_pipeline_mode()
+            else:
                 self._pgconn.finish()
 
     def send(self, sending: _Sending) -> None:
@@ -212,28 +214,38 @@ class _Pipeline:
         return name
 
     async def sync(self) -> list[PGresult]:
-        """End the transaction and return the result of each statement."""
+        """End the transaction and return the result of each statement.
+
+        A cancellation waits for the answer, which is nearly there: a connection that is given up has to be made anew.
+        """
         self._pgconn.pipeline_sync()
+        try:
+            await self._receive()
+        except asyncio.CancelledError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._receive()
+            raise
+        return self._results()
+
+    async def _receive(self) -> None:
+        """Read what is not read yet: of each statement its result and the end of it, then the sync."""
         while self._pgconn.flush():
             await self._ready(writing=True)
+        while len(self._received) <= 2 * len(self._expected):
+            self._received.append(await self._next())
+
+    def _results(self) -> list[PGresult]:
         results: list[PGresult] = []
-        for prepared in self._expected:
-            result = await self._result()
+        for prepared, result in zip(self._expected, self._received[::2], strict=False):
+            if result is None:
+                msg = "the server ended the connection"
+                raise psycopg.OperationalError(msg)
             if prepared is None or result.status in _FAILED:
                 results.append(result)
             else:
                 self._names[prepared.key] = prepared.name
-            # What ends the answer to one statement.
-            await self._next()
-        await self._result()
         return results
-
-    async def _result(self) -> PGresult:
-        result = await self._next()
-        if result is None:
-            msg = "the server ended the connection"
-            raise psycopg.OperationalError(msg)
-        return result
 
     async def _next(self) -> PGresult | None:
         while self._pgconn.is_busy():

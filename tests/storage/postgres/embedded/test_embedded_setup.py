@@ -24,6 +24,7 @@ from outlast.storage.postgres import embedded, embedded_binaries, embedded_clust
 from outlast.storage.postgres import embedded_watchdog as watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
 from outlast.storage.postgres.embedded_binaries import Binaries, find_binaries
+from quick_directory import quick_directory
 from waiting import wait_until
 
 pytestmark = pytest.mark.processes
@@ -76,7 +77,9 @@ def test_a_path_too_long_for_a_socket_gets_a_private_short_one_that_is_made_agai
     assert not socket_dir.exists()
 
 
-def test_a_socket_directory_that_somebody_else_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_directory_that_somebody_else_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A short one: where a path is too long for a socket, another directory is taken.
+    tmp_path = quick_directory()
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "outlast-open").mkdir(mode=0o755)
     (tmp_path / "outlast-link").symlink_to(tmp_path)
@@ -88,6 +91,7 @@ def test_a_socket_directory_that_somebody_else_made_is_refused(tmp_path: Path, m
         os.chown(tmp_path / "outlast-foreign", 65534, 65534)
         with pytest.raises(DatabaseSetupError, match="not a directory of ours"):
             embedded_cluster._private_directory("outlast-foreign")
+    shutil.rmtree(tmp_path)
 
 
 # --- users -------------------------------------------------------------------------------------------------------
