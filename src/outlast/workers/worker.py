@@ -162,7 +162,10 @@ class Worker:
         due = await self._queue.store.next_due(self._agents, max_crashes=self._retry.max_crashes)
         if due is None or due > 0:
             return longest if due is None else min(longest, max(due, _SHORTEST_WAIT_SECONDS))
-        # Due, and not to be had: in somebody else's hands for a moment, or held back until something ends.
+        # Due, and not to be had: in somebody else's hands for a moment, held back until something ends, or of a tenant
+        # behind many others.
+        if self.id is not None:
+            await self._queue.store.look_further(self.id)
         wait, self._patience = self._patience, min(self._patience * 2, longest)
         return wait
 

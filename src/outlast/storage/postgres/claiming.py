@@ -49,19 +49,18 @@ class Claims:
         }
         with across_tenants():
             rows = await (self._counted(parameters) if self._caps else self._at_once(parameters))
-            if rows:
-                # The last two columns: the tenant, and the place of its turn.
-                self._after = max(rows, key=lambda row: row[-1])[-2]
-            else:
-                self._after = await self._walk_end(worker_id) or self._after
+        if rows:
+            # The last two columns: the tenant, and the place of its turn.
+            self._after = max(rows, key=lambda row: row[-1])[-2]
         return rows
 
-    async def _walk_end(self, worker_id: UUID) -> str | None:
-        """Return from where to go on when many tenants had nothing that could be claimed; None: it was not so many."""
-        async with self._pool.connection() as connection:
+    async def look_further(self, worker_id: UUID) -> None:
+        """Let the next claim begin behind the tenants of this one, if they were many and had nothing to claim."""
+        async with self._pool.connection(across=True) as connection:
             cursor = await connection.execute(_SQL.walk_end, {"worker_id": worker_id, "after": self._after})
             row = await cursor.fetchone()
-        return row[0] if row else None
+        if row:
+            self._after = row[0]
 
     async def _at_once(self, parameters: Mapping[str, Any]) -> Rows:
         async with self._pool.connection() as connection:

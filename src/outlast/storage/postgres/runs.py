@@ -96,6 +96,10 @@ class RunStore:
                 )
             return None
 
+    async def look_further(self, worker_id: UUID) -> None:
+        """Say that runs are due and none could be claimed: the next claim looks at other tenants, if there are more."""
+        await self._claims.look_further(worker_id)
+
     async def claimed(self, run_id: UUID, epoch: int) -> ClaimedRun | None:
         """Return a run that is owned under this epoch; None when it is not (any more)."""
         async with self._pool.connection(across=True) as connection:
