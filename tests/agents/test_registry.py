@@ -53,8 +53,10 @@ def _clean_imports():
 
 
 @pytest.fixture
-async def load(tmp_path: Path):
+async def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Writes a module and gives a registry in which each of its `names` is an agent."""
+    # Another test's module of this name, which ours would make way for.
+    monkeypatch.delitem(sys.modules, "agent", raising=False)
     registries: list[Registry] = []
 
     def registry(source: str, *names: str) -> Registry:
