@@ -52,11 +52,14 @@ def _clean_imports():
             del sys.modules[name]
 
 
+def module_in(folder: Path) -> Any:
+    """Return what was loaded; its name depends on what other tests of this process have loaded."""
+    return next(each for each in sys.modules.values() if getattr(each, "__file__", None) == str(folder / "agent.py"))
+
+
 @pytest.fixture
-async def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def load(tmp_path: Path):
     """Writes a module and gives a registry in which each of its `names` is an agent."""
-    # Another test's module of this name, which ours would make way for.
-    monkeypatch.delitem(sys.modules, "agent", raising=False)
     registries: list[Registry] = []
 
     def registry(source: str, *names: str) -> Registry:
@@ -121,10 +124,10 @@ async def test_an_async_function_is_an_agent_itself(load: Load, source: str) -> 
     assert await agent.graph.ainvoke(1, {"configurable": {"thread_id": "t"}}) == 2
 
 
-async def test_an_agent_function_is_not_called_to_find_out_what_it_is(load: Load) -> None:
+async def test_an_agent_function_is_not_called_to_find_out_what_it_is(load: Load, tmp_path: Path) -> None:
     await load("async def agent(question): calls.append(question)").load_all()
 
-    assert sys.modules["agent"].calls == []
+    assert module_in(tmp_path).calls == []
 
 
 @pytest.mark.parametrize(
@@ -162,13 +165,13 @@ async def test_the_users_exception_is_the_cause(load: Load) -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-async def test_a_graph_is_built_once_even_when_many_ask_at_once(load: Load) -> None:
+async def test_a_graph_is_built_once_even_when_many_ask_at_once(load: Load, tmp_path: Path) -> None:
     registry = load("async def agent():\n    calls.append(1)\n    return new()")
 
     agents = await asyncio.gather(*(registry.get("agent", {"tags": [str(n)]}) for n in range(5)))
 
     assert len({id(agent.graph) for agent in agents}) == 1
-    assert sys.modules["agent"].calls == [1]
+    assert module_in(tmp_path).calls == [1]
 
 
 async def test_a_factory_that_takes_config_is_called_with_it_each_time(load: Load) -> None:
@@ -191,7 +194,7 @@ async def test_a_failed_load_is_tried_again(load: Load) -> None:
     assert (await registry.get("agent")).name == "agent"
 
 
-async def test_a_cancelled_load_leaves_its_context_and_can_be_repeated(load: Load) -> None:
+async def test_a_cancelled_load_leaves_its_context_and_can_be_repeated(load: Load, tmp_path: Path) -> None:
     registry = load(
         """
         import asyncio
@@ -210,13 +213,13 @@ async def test_a_cancelled_load_leaves_its_context_and_can_be_repeated(load: Loa
     )
     await registry._source("agent")
     first = asyncio.create_task(registry.get("agent"))
-    await sys.modules["agent"].entered.wait()
+    await module_in(tmp_path).entered.wait()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
 
     assert (await registry.get("agent")).name == "agent"
-    assert sys.modules["agent"].calls == ["enter", "leave", "enter"]
+    assert module_in(tmp_path).calls == ["enter", "leave", "enter"]
 
 
 CONTEXT = """
@@ -229,11 +232,11 @@ async def agent({parameter}):
 """
 
 
-async def test_a_context_is_left_at_close_by_the_task_that_entered_it(load: Load) -> None:
+async def test_a_context_is_left_at_close_by_the_task_that_entered_it(load: Load, tmp_path: Path) -> None:
     registry = load(CONTEXT.format(parameter=""))
     async with registry.opened("agent"):
         pass
-    calls = sys.modules["agent"].calls
+    calls = module_in(tmp_path).calls
     assert len(calls) == 1, "the graph is shared, so it outlives the run"
 
     await registry.aclose()
@@ -242,14 +245,14 @@ async def test_a_context_is_left_at_close_by_the_task_that_entered_it(load: Load
     assert calls[0] is calls[1]
 
 
-async def test_a_context_that_takes_config_lives_as_long_as_its_run(load: Load) -> None:
+async def test_a_context_that_takes_config_lives_as_long_as_its_run(load: Load, tmp_path: Path) -> None:
     registry = load(CONTEXT.format(parameter="config"))
 
     async with registry.opened("agent", {"tags": ["x"]}) as agent:
         assert await agent.graph.ainvoke({"count": 1}) == {"count": 2}
-        assert len(sys.modules["agent"].calls) == 1
+        assert len(module_in(tmp_path).calls) == 1
 
-    assert len(sys.modules["agent"].calls) == 2
+    assert len(module_in(tmp_path).calls) == 2
     with pytest.raises(AgentLoadError, match=r"registry.opened\(name, config\)"):
         await registry.get("agent")
 
