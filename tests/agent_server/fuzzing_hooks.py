@@ -34,6 +34,9 @@ def map_body(_context: Any, body: Any) -> Any:
             item["after_seconds"] = 1
         if isinstance(item.get("assistant_id"), str):
             item["assistant_id"] = _assistant(item["assistant_id"])
+        if isinstance(item.get("tenant"), str):
+            # Erased with everything in it, the others' things were gone.
+            item["tenant"] = "nobody"
         if isinstance(item.get("thread_id"), str):
             item["thread_id"] = _known("thread_id", item["thread_id"])
     return body
