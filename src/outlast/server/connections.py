@@ -122,6 +122,8 @@ class GuardedConnection(HttpToolsProtocol):
         # Bytes of the head: of what is complete, and of what came while nothing was.
         self._head_bytes = self._loose_bytes = 0
         self._in_head = self._in_body = False
+        # Whether the last look at the body found that we kept it waiting.
+        self._idle = False
         self._body_bytes = self._wire_bytes = self._seen_bytes = 0
         self._reading: asyncio.TimerHandle | None = None
         self._writing = _Taking(self._guard, self.loop)
@@ -209,6 +211,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._in_head = False
         self._in_body = True
         self._loose_bytes = self._body_bytes = self._wire_bytes = self._seen_bytes = 0
+        self._idle = False
         self._arm(self._guard.stall_timeout.total_seconds(), self._look_at_body)
 
     def on_body(self, body: bytes) -> None:
@@ -246,7 +249,9 @@ class GuardedConnection(HttpToolsProtocol):
         seconds = self._guard.stall_timeout.total_seconds()
         # Nothing can come while nobody reads: then it is we who are slow.
         idle = self.flow.read_paused or bool(self.cycle.body) or self.cycle.waiting_for_100_continue
-        if idle or came >= self._guard.min_bytes_per_second * seconds:
+        # Who was let go on a moment ago has had no time yet.
+        was_idle, self._idle = self._idle, idle
+        if idle or was_idle or came >= self._guard.min_bytes_per_second * seconds:
             self._arm(seconds, self._look_at_body)
             return
         self._reading = None
