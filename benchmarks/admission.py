@@ -1,8 +1,9 @@
 """What admission costs a request: `POST /agent/start` at a warm server, with stage upon stage switched on.
 
 One API process for each configuration on one database, and one client, which asks them in turns, so that all of them
-see the same machine at the same time. No worker: runs stay queued. A request is timed from its first byte to the last
-one of the answer.
+see the same machine at the same time. A turn is some requests one behind the other: a server that is asked once while
+four others are asked is a cold one, whose code and rows have left the processor's caches. No worker: runs stay queued. A
+request is timed from its first byte to the last one of the answer.
 
     python benchmarks/admission.py [--requests 1500] [--clients 1] [--assert]
 """
@@ -25,6 +26,8 @@ BODY = {"agent": "ten", "input": {"messages": [{"role": "user", "content": "How 
 NEEDED_MS = 1.0
 WARM_UP = 100
 ROUNDS = 5
+#: Requests in a turn.
+TURN = 25
 
 _OFF = {"OUTLAST_ADMISSION__RECORD": "nothing", "OUTLAST_LIMITS__QUEUED": "10000000"}
 _RULES = ["1000000/minute per user", "10000000/hour per tenant", "1000000/minute per api_key on ten burst 900000"]
@@ -83,8 +86,8 @@ async def _round(ports: Mapping[str, int], requests: int, clients: int) -> Laten
     async def one() -> None:
         async with AsyncExitStack() as stack:
             asked = {name: await stack.enter_async_context(Client("127.0.0.1", port)) for name, port in ports.items()}
-            for _ in range(requests // clients):
-                for name, client in asked.items():
+            for _ in range(requests // clients // TURN):
+                for name, client in ((name, client) for name, client in asked.items() for _ in range(TURN)):
                     started = time.perf_counter()
                     status, answer = await client.post("/agent/start", BODY)
                     latencies[name].append((time.perf_counter() - started) * 1000)

@@ -62,7 +62,7 @@ async def open_stream(
 def send(writer: asyncio.StreamWriter, path: str, *, headers: str = "", body: Any = None) -> None:
     data = b"" if body is None else orjson.dumps(body)
     method = "GET" if body is None else "POST"
-    head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\n{headers}"
+    head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}"
     if body is not None:
         head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n"
     writer.write(head.encode() + b"\r\n" + data)

@@ -66,18 +66,35 @@ async def test_surrogates_and_zero_bytes_get_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "few"),
-    [("abc", True), ("[a-z]{1,9}x", True), ("a|b|c", True), ("(?i:a)b?", True), (r"(?<=a)b\b", True),
-     ("a*", False), ("(ab){1,9}", False), (r"(a)\1", False), ("a+?", False), ("(?:a|a){0,30}b", False)],
+    ("pattern", "quick"),
+    [("abc", True), ("[a-z]{1,9}x", True), ("a|b|c", True), ("(?i:a)b?", True), (r"(?<=a)b\b", True), ("a+?", True),
+     ("a*b", True), ("a*b*c", False), ("(ab){1,9}", False), (r"(a)\1", False), ("(?:a|a){0,30}b", False)],
 )  # fmt: skip
-def test_only_what_has_few_ways_to_match_is_taken_for_quick(pattern: str, few: bool) -> None:
-    assert (ways(re.compile(pattern)) < 1000) is few
+def test_only_what_has_few_ways_to_match_is_taken_for_quick(pattern: str, quick: bool) -> None:
+    assert ways(re.compile(pattern)).quick(999) is quick
+
+
+@pytest.mark.parametrize("pattern", ["a*b", "a*a*b", "a*a*a*b", "(?:a|a*)a{0,9}a*b"])
+def test_what_is_taken_for_quick_is_quick_in_the_longest_text_for_which_it_is(pattern: str) -> None:
+    rule = re.compile(pattern)
+    length = next(length for length in range(1, 10_000) if not ways(rule).quick(length + 1))
+    began = time.thread_time()
+    assert rule.search("a" * length) is None
+    # Some milliseconds on any machine; a pattern that is not bounded takes hours.
+    assert time.thread_time() - began < 1
+
+
+def test_a_repetition_without_an_end_is_quick_in_a_short_text_alone() -> None:
+    a_word = ways(re.compile(r"-----BEGIN [A-Z ]+-----"))
+    assert a_word.quick(500)
+    assert not a_word.quick(5000)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.text("ab1 .", max_size=30))
 async def test_both_ways_of_looking_say_the_same(text: str) -> None:
-    rules = {"repeated": "a+b+$", "single": "[ab]1"}
+    rules = {"repeated": "(?:a+b)+$", "single": "[ab]1"}
     async with matching(rules) as matcher:
         found = await matcher.first(["repeated"], [text])
+        assert matcher._process is not None
     assert (found is not None) == bool(re.search(rules["repeated"], text))

@@ -27,8 +27,8 @@ class _Detector:
     kind: PersonalKind
     pattern: re.Pattern[str]
     holds: Callable[[str], bool]
-    #: A text without it holds none.
-    needs: str = ""
+    #: A text in which this is not found holds none; looked for first, since most texts hold nothing at all.
+    needs: re.Pattern[str]
 
 
 def luhn(digits: str) -> bool:
@@ -103,24 +103,31 @@ _SECRET: Final = "|".join(  # noqa: FLY002 - one kind of key per line
         r"\beyJ[-_A-Za-z0-9]{10,2000}\.eyJ[-_A-Za-z0-9]{10,4000}\.[-_A-Za-z0-9]{10,2000}",
     )
 )
+_DIGIT: Final = re.compile(r"\d")
 # In the order in which they are believed: what one has found, the next one does not look at.
 _DETECTORS: Final = (
-    _Detector("secret", re.compile(_SECRET), _always),
+    _Detector("secret", re.compile(_SECRET), _always, needs=re.compile(r"[-_A-Za-z0-9.+/=]{15}|-----BEGIN")),
     _Detector(
         "email",
         re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),
         _always,
-        needs="@",
+        needs=re.compile("@"),
     ),
-    _Detector("iban", re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"), iban_holds),
-    _Detector("credit_card", re.compile(r"(?<![\d.])\d(?:[ \-]?\d){12,18}(?!\d)"), _is_card),
     _Detector(
-        "ssn", re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"), _always, needs="-"
+        "iban",
+        re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])"),
+        iban_holds,
+        needs=_DIGIT,
+    ),
+    _Detector("credit_card", re.compile(r"(?<![\d.])\d(?:[ \-]?\d){12,18}(?!\d)"), _is_card, needs=_DIGIT),
+    _Detector(
+        "ssn", re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"), _always, needs=_DIGIT
     ),
     _Detector(
         "ip",
         re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)|(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"),
         lambda text: len(text) > len("::1") and _is_address(text),
+        needs=re.compile(r"[.:].*[.:]", re.DOTALL),
     ),
     # International, with a leading zero, or as North Americans group them: a bare row of digits may be any number.
     _Detector(
@@ -131,6 +138,7 @@ _DETECTORS: Final = (
             r"|(?<![\w.+\-])(?:\(\d{3}\) ?|\d{3}[ .\-])\d{3}[ .\-]\d{4}(?![\d.\-])"
         ),
         _is_phone,
+        needs=_DIGIT,
     ),
 )  # fmt: skip
 
@@ -140,7 +148,7 @@ def found_in(text: str, kinds: Iterable[PersonalKind]) -> list[Finding]:
     wanted = frozenset(kinds)
     findings: list[Finding] = []
     for detector in _DETECTORS:
-        if detector.kind in wanted and detector.needs in text:
+        if detector.kind in wanted and detector.needs.search(text):
             findings += [found for found in _candidates(detector, text) if not _overlaps(found, findings)]
     return sorted(findings, key=lambda found: found.start)
 

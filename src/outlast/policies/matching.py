@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 # Its own parser, which has no other name; it says what a pattern is made of.
 _parser: Any = import_module("re._parser")
@@ -23,10 +23,29 @@ _REPEATS: Final = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSS
 _SINGLE: Final = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN, _constants.ANY)
 # Ways to match at one place, times the length of the text: some milliseconds.
 _QUICK: Final = 1_000_000
-_MANY: Final = 1 << 62
 _PROCESS: Final = Path(__file__).with_name("matching_process.py")
 #: A line may be as long as a request.
 _LONGEST_ANSWER: Final = 1 << 16
+
+
+class Ways(NamedTuple):
+    """In how many ways a pattern can match at one place, at most: `times * length ** power`, of the text's length."""
+
+    times: int
+    power: int = 0
+
+    def quick(self, length: int) -> bool:
+        """Whether a text of this length is looked through in some milliseconds, wherever the pattern gives up."""
+        return self.power < _ENDLESS and self.times * length ** (self.power + 1) <= _QUICK
+
+    def then(self, other: "Ways") -> "Ways":
+        """Return the ways of one behind the other."""
+        return Ways(min(_QUICK, self.times) * min(_QUICK, other.times), min(_ENDLESS, self.power + other.power))
+
+
+#: A power that is as good as an exponent of the length itself.
+_ENDLESS: Final = 8
+_FOR_EVER: Final = Ways(1, _ENDLESS)
 
 
 class TooSlow(Exception):
@@ -48,7 +67,7 @@ class Matcher:
         given = list(texts)
         size = sum(map(len, given)) + 1
         for name in names:
-            if self._ways[name] * size > _QUICK:
+            if not self._ways[name].quick(size):
                 return await self._elsewhere(names, given)
         return next((name for name in names if any(self._rules[name].search(text) for text in given)), None)
 
@@ -111,33 +130,40 @@ def _close(process: Process) -> None:
         transport.close()
 
 
-def ways(rule: re.Pattern[str]) -> int:
+def ways(rule: re.Pattern[str]) -> Ways:
     """Return in how many ways the pattern can match at one place, at most: its time per character.
 
-    A repetition of more than one character, a repetition without an end, or a reference back is as good as endless.
+    A repetition of more than one character, or a reference back, is as good as endless; a repetition without an end of
+    one character has as many ways as the text is long.
     """
     return _ways(_parser.parse(rule.pattern, rule.flags & ~re.DEBUG))
 
 
-def _ways(items: Any) -> int:
-    product = 1
+def _ways(items: Any) -> Ways:
+    product = Ways(1)
     for operator, argument in items:
-        product = min(_MANY, product * _ways_of(operator, argument))
+        product = product.then(_ways_of(operator, argument))
     return product
 
 
-def _ways_of(operator: Any, argument: Any) -> int:
+def _ways_of(operator: Any, argument: Any) -> Ways:
     if operator in _REPEATS:
-        least, most, body = argument
-        single = len(body) == 1 and body[0][0] in _SINGLE
-        if most == 1:
-            return 1 + _ways(body)
-        return most - least + 1 if single and most is not _constants.MAXREPEAT else _MANY
+        return _ways_of_repeat(*argument)
     if operator is _constants.BRANCH:
-        return sum(map(_ways, argument[1]))
+        branches = [_ways(branch) for branch in argument[1]]
+        return Ways(sum(branch.times for branch in branches), max(branch.power for branch in branches))
     if operator is _constants.SUBPATTERN:
         return _ways(argument[-1])
     if operator in {_constants.ASSERT, _constants.ASSERT_NOT}:
         return _ways(argument[1])
     plain = operator in (*_SINGLE, _constants.AT)
-    return 1 if plain else _MANY
+    return Ways(1) if plain else _FOR_EVER
+
+
+def _ways_of_repeat(least: int, most: Any, body: Any) -> Ways:
+    if most == 1:
+        inner = _ways(body)
+        return Ways(inner.times + 1, inner.power)
+    if len(body) != 1 or body[0][0] not in _SINGLE:
+        return _FOR_EVER
+    return Ways(1, 1) if most is _constants.MAXREPEAT else Ways(most - least + 1)

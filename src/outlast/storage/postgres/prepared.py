@@ -195,7 +195,7 @@ class PreparedConnection:
         for part in parts:
             if part.scope != scope:
                 scope = part.scope
-                self._send(SCOPE.text, _SCOPE_OIDS, [scope.tenant.encode(), scope.role.encode()], asked=False)
+                self._send(SCOPE.text, _SCOPE_OIDS, scope.texts(), asked=False)
             self._send(*part.statement, asked=True)
         self.connection.pgconn.pipeline_sync()
         results = await self._results()

@@ -5,6 +5,7 @@ The first statement of every transaction is `SCOPE`: it names the tenant, and ta
 somebody else, remembers nothing. A transaction without it sees no row of any tenant.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from outlast.domain.acting import tenant_now
@@ -25,6 +26,10 @@ class Scope(NamedTuple):
     tenant: str
     role: str
 
+    def texts(self) -> tuple[bytes, bytes]:
+        """Return the parameters of `SCOPE`, as PostgreSQL reads texts."""
+        return self.tenant.encode(), self.role.encode()
+
     @classmethod
     def now(cls, schema: str) -> "Scope":
         """Return the scope of the present context."""
@@ -33,4 +38,10 @@ class Scope(NamedTuple):
     @classmethod
     def of(cls, tenant: str | None, schema: str) -> "Scope":
         """Return the scope of a tenant; None: all tenants."""
-        return cls("", claim_role(schema)) if tenant is None else cls(tenant, app_role(schema))
+        return _scope(tenant, schema)
+
+
+# Asked for in every transaction, of few tenants.
+@lru_cache(maxsize=1024)
+def _scope(tenant: str | None, schema: str) -> Scope:
+    return Scope("", claim_role(schema)) if tenant is None else Scope(tenant, app_role(schema))

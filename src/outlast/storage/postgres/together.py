@@ -8,7 +8,7 @@ one transaction: each statement has a snapshot of its own, an error undoes all o
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -27,6 +27,7 @@ Rows = list[tuple[Any, ...]]
 # A text and the types of its parameters, which in psycopg depend on their values.
 _Key = tuple[bytes, tuple[int, ...]]
 
+_TEXT_OID = 25
 # For an answer that nobody waits for any more.
 _PATIENCE_SECONDS = 0.5
 _FAILED = frozenset({ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.PIPELINE_ABORTED})
@@ -122,25 +123,27 @@ def _nothing() -> None:
 async def _all_or_none(
     connection: AsyncConnection[Any],
     scope: Scope | None,
-    sendings: Iterable[_Sending],
+    sendings: Sequence[_Sending],
     before_commit: Callable[[], None],
 ) -> list[Reply]:
-    first = () if scope is None else (_Sending(SCOPE, scope._asdict(), Format.BINARY),)
-    every = (*first, *sendings)
     try:
-        replies = await _once(connection, every, before_commit)
+        return await _once(connection, scope, sendings, before_commit)
     except errors.InvalidSqlStatementName:
         # psycopg drops everything that is prepared on its connection after a rollback.
         _Pipeline.forget(connection)
-        replies = await _once(connection, every, before_commit)
-    return replies[len(first) :]
+        return await _once(connection, scope, sendings, before_commit)
 
 
 async def _once(
-    connection: AsyncConnection[Any], sendings: Iterable[_Sending], before_commit: Callable[[], None]
+    connection: AsyncConnection[Any],
+    scope: Scope | None,
+    sendings: Sequence[_Sending],
+    before_commit: Callable[[], None],
 ) -> list[Reply]:
     pipeline = _Pipeline(connection)
     with pipeline.whole_or_closed():
+        if scope is not None:
+            pipeline.act(scope)
         for sending in sendings:
             pipeline.send(sending)
         before_commit()
@@ -148,7 +151,8 @@ async def _once(
     for result in results:
         if result.status in _FAILED:
             raise errors.error_from_result(result)
-    return [Reply(pipeline.rows(result), result.command_tuples or 0) for result in results]
+    said = results if scope is None else results[1:]
+    return [Reply(pipeline.rows(result), result.command_tuples or 0) for result in said]
 
 
 class _Prepared(NamedTuple):
@@ -191,18 +195,31 @@ class _Pipeline:
             else:
                 self._pgconn.finish()
 
+    def act(self, scope: Scope) -> None:
+        """Say first on whose behalf; it is said in every transaction, so nothing about it is worked out anew."""
+        self._put(SCOPE.text, scope.texts(), (_TEXT_OID, _TEXT_OID), None, Format.BINARY)
+
     def send(self, sending: _Sending) -> None:
         """Put a statement on its way; what is not known to the server yet is prepared first."""
         statement = sending.statement
         arguments = statement.arguments(sending.parameters)
         values = self._transformer.dump_sequence(arguments, [PyFormat.AUTO] * len(arguments))
         types, formats = tuple(self._transformer.types or ()), self._transformer.formats
+        self._put(statement.text, values, types, formats, sending.result_format)
+
+    def _put(
+        self,
+        text: bytes,
+        values: Sequence[Any],
+        types: tuple[int, ...],
+        formats: Sequence[Format] | None,
+        result_format: Format,
+    ) -> None:
         if self._connection.prepare_threshold is None:
             # A transaction pooler is between: what is prepared here is not there the next time.
-            self._pgconn.send_query_params(statement.text, values, types, formats, sending.result_format)
+            self._pgconn.send_query_params(text, values, types, formats, result_format)
         else:
-            name = self._name_of((statement.text, types))
-            self._pgconn.send_query_prepared(name, values, formats, sending.result_format)
+            self._pgconn.send_query_prepared(self._name_of((text, types)), values, formats, result_format)
         self._expected.append(None)
 
     def _name_of(self, key: _Key) -> bytes:
