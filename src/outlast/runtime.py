@@ -171,7 +171,7 @@ class Runtime:
         """Build what is asked about each run, in order."""
         limits = Limits(self.admission, self.settings.limits)
         return [
-            Stage("limits", limits.decide, limits.decide_all),
+            Stage("limits", limits.decide, limits.decide_all, limits.decide_stored),
             *policy_stages(self.policing),
             Stage("budgets", BudgetCheck(self.budgets).decide),
             Stage("queue", QueueLimits(self.admission, self.settings.limits).decide),

@@ -4,8 +4,10 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
+from psycopg.errors import InvalidSqlStatementName
 
 from outlast import telemetry
 from outlast.admission.gate import Gate
@@ -19,12 +21,12 @@ from outlast.admission.request import RunRequest, ThreadRules
 from outlast.domain.acting import Principal, acting_for
 from outlast.domain.admission import Allow, AskHuman, Later, Refuse, Stage
 from outlast.domain.options import RunOptions
-from outlast.domain.run import RunStatus
+from outlast.domain.run import NewRun, RunStatus
 from outlast.errors import NotFound
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
 from outlast.refusals import Overloaded, PolicyRefused, QueueFull, RateLimited
-from outlast.settings_admission import LimitSettings, TenantLimitSettings
+from outlast.settings_admission import LimitRule, LimitSettings, TenantLimitSettings
 from outlast.storage.postgres.admission import AdmissionStore
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
@@ -62,6 +64,11 @@ async def open_gate(pool, store, database):
     await open_one.close()
 
 
+@pytest.fixture(params=[False, True], ids=["direct", "pooler"])
+def pooler(pool, request):
+    pool.settings = pool.settings.model_copy(update={"pooler": request.param})
+
+
 def says(name, verdict, seen=None):
     async def decide(run, who):
         if seen is not None:
@@ -73,7 +80,7 @@ def says(name, verdict, seen=None):
 
 def limits(store, *rules):
     stage = Limits(store, LimitSettings(rules=rules))
-    return Stage("limits", stage.decide, stage.decide_all)
+    return Stage("limits", stage.decide, stage.decide_all, stage.decide_stored)
 
 
 def queue(store, **settings):
@@ -258,3 +265,88 @@ async def test_a_queue_whose_oldest_run_waits_for_too_long_takes_no_more(open_ga
     with pytest.raises(Overloaded):
         await open_gate(queue(store, queue_age=timedelta(minutes=10))).admit(wanted())
     assert await open_gate(queue(store, queue_age=timedelta(hours=2))).admit(wanted())
+
+
+async def left(store, *, rules=("3/hour per tenant",)):
+    """Return how many more runs the limits would let in."""
+    gate = Limits(store, LimitSettings(rules=rules))
+    run = NewRun(id=uuid4(), thread_id="", agent="only", input=None, config={}, metadata={})
+    verdicts = [await gate.decide(run, ANN) for _ in range(10)]
+    return sum(isinstance(verdict, Allow) for verdict in verdicts)
+
+
+async def test_a_run_is_stored_with_what_it_takes_of_the_limits(open_gate, store, pooler):
+    gate = open_gate(limits(store, "3/hour per tenant"))
+
+    with acting_for(ANN):
+        for _ in range(2):
+            await gate.admit(wanted())
+
+        assert await left(store) == 1
+        assert len(await gate._queue.store.find()) == 2
+
+
+async def test_a_run_beyond_a_limit_is_not_stored_and_takes_nothing(open_gate, store, pooler):
+    gates = [open_gate(limits(store, "3/hour per tenant", "5/hour per user")) for _ in range(10)]
+
+    with acting_for(ANN):
+        # Each gate is one that has heard of no refusal yet.
+        admitted = await asyncio.gather(*(gate.admit(wanted()) for gate in gates), return_exceptions=True)
+
+        assert sum(not isinstance(one, BaseException) for one in admitted) == 3
+        assert {type(one) for one in admitted if isinstance(one, BaseException)} == {RateLimited}
+        assert len(await gates[0]._queue.store.find()) == 3
+        assert await left(store, rules=("5/hour per user",)) == 2
+        refused = await store.find(verdict="refuse")
+    assert {(kept.decision.stage, kept.decision.code) for kept in refused} == {("limits", "rate_limited")}
+
+
+async def test_a_run_that_has_to_wait_for_a_limit_is_stored_with_its_delay_and_counts_once(open_gate, store, pooler):
+    rule = LimitRule(rule="3/hour per tenant burst 1", on_limit="queue")
+    gate = open_gate(limits(store, rule))
+
+    with acting_for(ANN):
+        for _ in range(2):
+            await gate.admit(wanted())
+        later, first = await gate._queue.store.find()
+
+        assert first.available_at - first.created_at < timedelta(seconds=10)
+        assert later.available_at - later.created_at > timedelta(minutes=15)
+        kept = await store.of_run(later.id)
+        assert (kept.decision.verdict, kept.decision.stage) == ("later", "limits")
+        assert await left(store, rules=("3/hour per tenant",)) == 1
+
+
+async def test_what_a_later_stage_refuses_counts_and_the_limit_is_named_first(open_gate, store):
+    gate = open_gate(limits(store, "3/hour per tenant"), says("policies", Refuse("no")))
+
+    with acting_for(ANN):
+        for _ in range(3):
+            with pytest.raises(PolicyRefused):
+                await gate.admit(wanted())
+        with pytest.raises(RateLimited):
+            await gate.admit(wanted())
+        assert await gate._queue.store.find() == []
+
+
+async def test_a_run_is_stored_with_what_it_takes_also_after_statements_were_forgotten(open_gate, store, pool):
+    gate = open_gate(limits(store, "5/hour per tenant"))
+
+    with acting_for(ANN):
+        await gate.admit(wanted())
+        for forgotten in ("%", "%INSERT INTO runs%"):
+            async with pool.connection() as connection:
+                for name in await prepared(connection, forgotten):
+                    with suppress(InvalidSqlStatementName):
+                        await connection.execute(f"DEALLOCATE {name}")
+            await gate.admit(wanted())
+
+        assert len(await gate._queue.store.find()) == 3
+        assert await left(store, rules=("5/hour per tenant",)) == 2
+
+
+async def prepared(connection, like):
+    cursor = await connection.execute(
+        "SELECT name FROM pg_prepared_statements WHERE statement LIKE %(like)s", {"like": like}
+    )
+    return [name for (name,) in await cursor.fetchall()]

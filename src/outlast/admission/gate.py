@@ -27,7 +27,7 @@ from outlast.domain.webhook import WebhookPolicy
 from outlast.errors import InvalidInput
 from outlast.queues.queue import RunQueue
 from outlast.refusals import AdmissionRefused
-from outlast.storage.postgres.run_intake import Admission, Key
+from outlast.storage.postgres.run_intake import Admission, Key, NotTaken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +78,22 @@ class Gate:
         run, intake = self.prepare(request)
         key = _key(request.idempotency)
         try:
-            run = await self.decide(run)
+            run, admission = await self._stored(run, intake, key)
         except AdmissionRefused:
             # A repeated request is told about its first run, whatever has been used up since.
-            if (known := await self._queue.store.intake.known(key)) is None:
+            if (admission := await self._queue.store.intake.known(key)) is None:
                 raise
-            return await self._admitted(run, known)
-        admission = await self._queue.admit(run, intake, key=key)
         return await self._admitted(run, admission)
+
+    async def _stored(self, run: NewRun, intake: Intake, key: Key | None) -> tuple[NewRun, Admission]:
+        if self._pipeline is None:
+            return run, await self._queue.admit(run, intake, key=key)
+        run = await self._pipeline.decide(run, deferring=True)
+        try:
+            return run, await self._queue.admit(run, intake, key=key)
+        except NotTaken as reached:
+            run = await self._pipeline.taken(run, reached.taken)
+        return run, await self._queue.admit(run, intake, key=key)
 
     async def admit_all(
         self, requests: Sequence[RunRequest], *, idempotency: Idempotency | None = None

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from outlast.domain.acting import Principal
 from outlast.domain.admission import Allow, Later, Refuse, Verdict
-from outlast.domain.limits import Rule, Window, parse_rule
+from outlast.domain.limits import Rule, Taken, Takes, Wanted, Window, parse_rule
 from outlast.domain.run import NewRun
 from outlast.refusals import RateLimited
 from outlast.settings_admission import LimitRule, LimitSettings
-from outlast.storage.postgres.admission import AdmissionStore, Taken, Wanted
+from outlast.storage.postgres.admission import AdmissionStore
 
 _MOST_REMEMBERED: Final = 10_000
 
@@ -39,6 +39,13 @@ class _Refusal(NamedTuple):
     remaining: int
 
 
+class _Question(NamedTuple):
+    """Everything that a request asks of limits: made once for those who ask the same."""
+
+    asked: Sequence[_Asked]
+    wanted: tuple[Wanted, ...]
+
+
 class Limits:
     """The rules of all tenants. Raises ConfigurationError for one that cannot be read."""
 
@@ -52,10 +59,26 @@ class Limits:
             if tenant.rules is not None
         }
         self._over: dict[UUID, _Over] = {}
+        every = (*self._rules, *(rule for rules in self._of_tenant.values() for rule in rules))
+        self._by_thread = any(rule.subject == "thread" for rule in every)
+        self._questions: dict[tuple[str | None, ...], _Question] = {}
 
     async def decide(self, run: NewRun, who: Principal) -> Verdict:
         """Let a run in, now or later, or refuse it with RateLimited."""
         return (await self.decide_all([run], who))[0]
+
+    async def decide_stored(self, run: NewRun, who: Principal) -> Verdict:
+        """Refuse a run with RateLimited, or let it in provided that what it takes is there when it is stored."""
+        asked, wanted = self._question(run, who)
+        if not asked:
+            return Allow()
+        if (refused := self._refused_already(asked, cost=1)) is not None:
+            return refused
+        return Allow(
+            takes=Takes(
+                wanted=wanted, now=lambda: self._store.take(wanted), said=lambda taken: self._said(asked, taken, cost=1)
+            )
+        )
 
     async def decide_all(self, runs: Sequence[NewRun], who: Principal) -> list[Verdict]:
         """Let all of these runs in or none: they start at the same time. Runs of one agent are one question."""
@@ -68,20 +91,37 @@ class Limits:
         return [verdicts[run.agent] for run in runs]
 
     async def _decide(self, runs: Sequence[NewRun], who: Principal) -> Verdict:
-        rules = self._of_tenant.get(who.tenant, self._rules)
-        asked = [
-            _Asked(rule, Wanted(key, window, self._longest_delay if rule.queues else 0.0))
-            for rule in rules
-            if rule.agent is None or rule.agent == runs[0].agent
-            for key, window in zip(rule.keys(who, runs[0].thread_id), rule.windows, strict=True)
-        ]
+        asked, wanted = self._question(runs[0], who)
         if not asked:
             return Allow()
         if (refused := self._refused_already(asked, cost=len(runs))) is not None:
             return refused
-        taken = await self._store.take([want for _, want in asked], cost=len(runs))
+        taken = await self._store.take(wanted, cost=len(runs))
+        return self._said(asked, taken, cost=len(runs))
+
+    def _question(self, run: NewRun, who: Principal) -> _Question:
+        thread = run.thread_id if self._by_thread else None
+        asks = (who.tenant, who.user, who.key_id, run.agent, thread)
+        found = self._questions.get(asks)
+        if found is None:
+            if len(self._questions) >= _MOST_REMEMBERED:
+                self._questions.clear()
+            asked = self._asked(run, who)
+            found = self._questions[asks] = _Question(asked, tuple(want for _, want in asked))
+        return found
+
+    def _asked(self, run: NewRun, who: Principal) -> list[_Asked]:
+        rules = self._of_tenant.get(who.tenant, self._rules)
+        return [
+            _Asked(rule, Wanted(key, window, self._longest_delay if rule.queues else 0.0))
+            for rule in rules
+            if rule.agent is None or rule.agent == run.agent
+            for key, window in zip(rule.keys(who, run.thread_id), rule.windows, strict=True)
+        ]
+
+    def _said(self, asked: Sequence[_Asked], taken: Taken, *, cost: int) -> Verdict:
         if not taken.granted:
-            return self._refused(asked, taken, cost=len(runs))
+            return self._refused(asked, taken, cost=cost)
         if not taken.wait:
             return Allow()
         slowest = asked[max(range(len(asked)), key=lambda at: taken.waits[at])].rule

@@ -2,7 +2,8 @@
 
     run -> each stage in turn: allows it, delays it, wants a person to be asked, or refuses -> the run with the decision
 
-The first refusal ends it, and nothing but the refusal is stored.
+The first refusal ends it, and nothing but the refusal is stored. What a run takes of limits is taken in the moment in
+which it is stored, if whoever stores it can do that (`deferring`); a refusal of a later stage takes it, too.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from outlast.admission.recording import Recorder
 from outlast.domain.acting import principal
 from outlast.domain.admission import Allow, AskHuman, Later, Refuse, Stage, Verdict
 from outlast.domain.decision import Decision
+from outlast.domain.limits import Taken
 from outlast.domain.run import NewRun
 from outlast.errors import OutlastError
 from outlast.refusals import AdmissionRefused, PolicyRefused
@@ -26,13 +28,30 @@ class Pipeline:
         self._recorder = recorder
         self._audit = audit
 
-    async def decide(self, run: NewRun) -> NewRun:
+    async def decide(self, run: NewRun, *, deferring: bool = False) -> NewRun:
         """Return the run as it is to be stored, with the decision about it.
 
-        Raises what the stage refuses with: RateLimited, PolicyRefused, BudgetExceeded, QueueFull, Overloaded.
+        With `deferring` it may have `takes`; where they cannot be had, `taken` says what becomes of it. Raises what the
+        stage refuses with: RateLimited, PolicyRefused, BudgetExceeded, QueueFull, Overloaded.
         """
-        (decided,) = await self.decide_all([run])
-        return decided
+        who, decision = principal(), Decision()
+        for stage in self._stages:
+            decide = stage.decide_stored if deferring and stage.decide_stored else stage.decide
+            try:
+                verdict = await decide(run, who)
+            except AdmissionRefused as error:
+                await self._refused(stage, run, error, None)
+                raise
+            run, decision = await self._heard(stage, run, decision, verdict)
+        return replace(run, decision=self._recorder.of_stored(decision))
+
+    async def taken(self, run: NewRun, taken: Taken) -> NewRun:
+        """Return the run as it is to be stored once this was taken, or not; raises RateLimited."""
+        assert run.takes is not None  # noqa: S101 - it was asked for
+        stage = next(stage for stage in self._stages if stage.decide_stored is not None)
+        verdict, before = run.takes.said(taken), run.decision or Decision()
+        run, decision = await self._heard(stage, replace(run, takes=None), before, verdict)
+        return replace(run, decision=self._recorder.of_stored(decision))
 
     async def decide_all(self, runs: Sequence[NewRun]) -> list[NewRun]:
         """Decide about runs that are stored together or not at all; raises for the first that is refused."""
@@ -57,8 +76,9 @@ class Pipeline:
 
     async def _heard(self, stage: Stage, run: NewRun, before: Decision, verdict: Verdict) -> tuple[NewRun, Decision]:
         match verdict:
-            case Allow(instead=instead, note=note):
-                return instead or run, _noted(before, stage, note)
+            case Allow(instead=instead, note=note, takes=takes):
+                run = instead or run
+                return run if takes is None else replace(run, takes=takes), _noted(before, stage, note)
             case Later(seconds=seconds, reason=reason):
                 return _later(stage, run, before, seconds, reason)
             case AskHuman(question=question, by=by):
@@ -72,6 +92,9 @@ class Pipeline:
                 raise refusal
 
     async def _refused(self, stage: Stage, run: NewRun, error: OutlastError, reason: str | None) -> None:
+        if run.takes is not None:
+            # It counts, and what the limits say comes first.
+            await self.taken(run, await run.takes.now())
         decision = Decision(verdict="refuse", stage=stage.name, code=error.code, reason=reason or str(error))
         await self._recorder.refused(run, decision)
         if self._audit is not None and isinstance(error, PolicyRefused):

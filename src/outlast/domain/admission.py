@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from outlast.domain.acting import Principal
+from outlast.domain.limits import Takes
 from outlast.domain.run import NewRun
 from outlast.errors import OutlastError
 
@@ -22,6 +23,8 @@ class Allow:
     instead: NewRun | None = None
     #: Kept with the decision, if there is something to say.
     note: str | None = None
+    #: Provided that this is taken when the run is stored.
+    takes: Takes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,5 @@ class Stage:
     decide: Callable[[NewRun, Principal], Awaitable[Verdict]]
     #: The same for runs that are stored together or not at all, where one question for all of them is better.
     decide_all: Callable[[Sequence[NewRun], Principal], Awaitable[Sequence[Verdict]]] | None = None
+    #: The same for a run that is stored right away, with what it takes (`Allow.takes`).
+    decide_stored: Callable[[NewRun, Principal], Awaitable[Verdict]] | None = None

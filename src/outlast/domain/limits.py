@@ -4,15 +4,18 @@ A rule lets in so many requests in any stretch of its period, counted apart for 
 once, unless `burst` says how many may; then that many may come in the time in which the rule lets that many in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import blake2b
-from typing import Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 from outlast.domain.acting import Principal
 from outlast.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from outlast.domain.admission import Verdict
 
 Subject = Literal["user", "tenant", "api_key", "thread", "everybody"]
 
@@ -37,6 +40,45 @@ class Window:
     def slice_micros(self) -> int:
         """The length of a slice, rounded up: a window is never shorter than it says."""
         return max(1, -(-round(self.seconds * 1_000_000) // SLICES))
+
+
+class Wanted(NamedTuple):
+    """What a request asks of one window."""
+
+    key: UUID
+    window: Window
+    #: The longest wait, in seconds, that it would accept.
+    patience: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Whether a request passes, and what each window said, in the order in which they were asked."""
+
+    #: Nothing was taken when not.
+    granted: bool
+    #: In so many seconds.
+    wait: float
+    #: Seconds until each window would let it pass by itself.
+    waits: Sequence[float]
+    #: What was left in each before this.
+    remaining: Sequence[int]
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it was taken, and there is nothing to wait for."""
+        return self.granted and not self.wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takes:
+    """What a run takes of limits in the moment in which it is stored: in the same round trip, or before."""
+
+    wanted: tuple[Wanted, ...]
+    #: Takes it apart from any run, now.
+    now: "Callable[[], Awaitable[Taken]]"
+    #: What is to be said about what was taken.
+    said: "Callable[[Taken], Verdict]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

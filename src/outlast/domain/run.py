@@ -28,6 +28,7 @@ from uuid import UUID
 
 from outlast.domain.acting import DEFAULT_TENANT
 from outlast.domain.decision import Decision
+from outlast.domain.limits import Takes
 from outlast.domain.options import PLAIN, CancelAction, Multitask, RunOptions
 
 
@@ -89,6 +90,8 @@ class NewRun:
     makes_thread: bool = False
     #: What admission decided, kept with the run; None: it was never asked.
     decision: Decision | None = None
+    #: What it takes of limits in the moment in which it is stored; None: nothing (any more).
+    takes: Takes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

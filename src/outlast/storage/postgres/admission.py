@@ -3,40 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
+
+from psycopg.adapt import Transformer
+from psycopg.pq import Format
 
 from outlast.domain.acting import across_tenants, principal
 from outlast.domain.decision import Decision
-from outlast.domain.limits import Window
+from outlast.domain.limits import Taken, Wanted
 from outlast.domain.run import NewRun
+from outlast.storage.postgres.pipelining import Encoded, Sending, encode
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.queries import Queries
+from outlast.storage.postgres.queries import Queries, numbered
 
 _SQL = Queries("admission")
-
-
-class Wanted(NamedTuple):
-    """What a request asks of one window."""
-
-    key: UUID
-    window: Window
-    #: The longest wait, in seconds, that it would accept.
-    patience: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """Whether a request passes, and what each window said, in the order in which they were asked."""
-
-    #: Nothing was taken when not.
-    granted: bool
-    #: In so many seconds.
-    wait: float
-    #: Seconds until each window would let it pass by itself.
-    waits: Sequence[float]
-    #: What was left in each before this.
-    remaining: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,20 +56,12 @@ class AdmissionStore:
 
         One statement, whoever asks at the same time from wherever; `cost` must fit into each window.
         """
-        parameters = {
-            "keys": [want.key for want in wanted],
-            "slices": [want.window.slice_micros for want in wanted],
-            "most": [want.window.most for want in wanted],
-            "patience": [round(want.patience * 1_000_000) for want in wanted],
-            "cost": cost,
-        }
+        parameters = _taking(wanted, cost=cost)
         async with self._pool.connection() as connection:
             while True:
-                row = await (await connection.execute(_SQL.take, parameters)).fetchone()
-                assert row is not None  # noqa: S101 - a SELECT of aggregates
-                known, granted, wait, waits, remaining = row
-                if known == len(wanted):
-                    return Taken(granted=granted, wait=wait, waits=waits, remaining=remaining)
+                taken = taken_of(await (await connection.execute(_SQL.take, parameters)).fetchall(), wanted)
+                if taken is not None:
+                    return taken
                 # The first request of this subject ever, or after a long pause.
                 await connection.execute(_SQL.create, {"keys": parameters["keys"]})
 
@@ -131,6 +105,39 @@ class AdmissionStore:
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_SQL.find, parameters)).fetchall()
         return [_recorded(row) for row in rows]
+
+
+def taking(wanted: tuple[Wanted, ...], *, provides: str) -> Encoded:
+    """Return the statement that takes it; `provides` is what the session is told when all was taken at once."""
+    encoded, place = _encoded(wanted)
+    values = [*encoded.values]
+    values[place] = provides.encode()
+    return encoded._replace(values=values)
+
+
+# The same user asks the same limits.
+@lru_cache(maxsize=1024)
+def _encoded(wanted: tuple[Wanted, ...]) -> tuple[Encoded, int]:
+    statement = numbered("admission", "take")
+    encoded = encode(Sending(statement, _taking(wanted), Format.BINARY), Transformer())
+    return encoded, statement.names.index("provides")
+
+
+def _taking(wanted: Sequence[Wanted], *, cost: int = 1, provides: str = "") -> dict[str, Any]:
+    return {
+        "keys": [want.key for want in wanted],
+        "slices": [want.window.slice_micros for want in wanted],
+        "most": [want.window.most for want in wanted],
+        "patience": [round(want.patience * 1_000_000) for want in wanted],
+        "cost": cost,
+        "provides": provides,
+    }
+
+
+def taken_of(rows: Sequence[tuple[Any, ...]], wanted: Sequence[Wanted]) -> Taken | None:
+    """Read what `take` has answered; None: some windows were never asked before, and have to be made."""
+    known, granted, wait, waits, remaining, _ = rows[0]
+    return Taken(granted=granted, wait=wait, waits=waits, remaining=remaining) if known == len(wanted) else None
 
 
 def decision_parameters(run_id: UUID, decision: Decision) -> dict[str, Any]:

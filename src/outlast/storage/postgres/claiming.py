@@ -6,9 +6,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from outlast.domain.acting import across_tenants
+from outlast.storage.postgres.pipelining import Rows
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
-from outlast.storage.postgres.together import Rows, Step
+from outlast.storage.postgres.together import Step
 
 _SQL = Queries("runs")
 # The class of our advisory locks; the second number is the schema.

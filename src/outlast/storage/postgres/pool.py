@@ -21,9 +21,10 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from outlast.errors import ConfigurationError, DatabaseUnavailable
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import jsonb
+from outlast.storage.postgres.pipelining import Encoded, Rows
 from outlast.storage.postgres.scoping import SCOPE_NAMED, Scope
 from outlast.storage.postgres.sealing import OFF, Sealing
-from outlast.storage.postgres.together import Alone, Rows, Step, together
+from outlast.storage.postgres.together import Alone, Step, provided, together
 
 # Errors that say nothing about the statement: the connection, the server or the pool has gone.
 CONNECTION_ERRORS = (
@@ -170,6 +171,13 @@ class Pool:
         """Execute statements in one round trip and one transaction; return the rows of each. See `together`."""
         async with self._borrowed() as connection:
             return await together(connection, steps, scope=self._scope(), before_commit=before_commit)
+
+    async def provided(
+        self, first: Encoded, provides: str, steps: Sequence[Step], *, before_commit: Callable[[], None]
+    ) -> tuple[Rows, list[Rows] | None]:
+        """Execute `first`, and in the same round trip `steps` if it has provided for them. See `together.provided`."""
+        async with self._borrowed() as connection:
+            return await provided(connection, first, provides, steps, scope=self._scope(), before_commit=before_commit)
 
     @asynccontextmanager
     async def pipelined(self) -> AsyncGenerator[AsyncConnection[Any]]:

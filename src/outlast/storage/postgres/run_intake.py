@@ -7,19 +7,21 @@ unfinished runs are read, `domain.intake` decides, and the decision is carried o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 
 from outlast.domain.acting import principal
 from outlast.domain.intake import Asked, Intake, Resume, Standing, check_resume, decide
+from outlast.domain.limits import Taken, Takes
 from outlast.domain.run import NewRun, RunStatus
 from outlast.domain.thread import ThreadState
 from outlast.errors import Conflict, NotFound, ThreadQuarantined
 from outlast.storage.postgres import writes_before
-from outlast.storage.postgres.admission import decision_parameters
+from outlast.storage.postgres.admission import decision_parameters, taken_of, taking
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import jsonb
+from outlast.storage.postgres.pipelining import Rows
 from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.run_ends import RunEnds, Tx
@@ -46,6 +48,14 @@ class Admission:
     ended: tuple[UUID, ...] = ()
 
 
+class NotTaken(Exception):
+    """What the run takes of limits is not there at once; nothing was stored. Never seen outside of admission."""
+
+    def __init__(self, taken: Taken) -> None:
+        super().__init__("a limit was reached")
+        self.taken = taken
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """A checked answer, and the place it is for."""
@@ -67,10 +77,11 @@ class RunIntake:
 
         Raises NotFound (thread) when there is none that this caller may use, ThreadBusy, NothingToResume,
         AlreadyAnswered, InvalidInput (an answer that names no question where several are open), ThreadQuarantined, and
-        Conflict when the key came with another body. Whatever is raised, nothing was stored or changed.
+        Conflict when the key came with another body; NotTaken. Whatever is raised, nothing was stored or changed.
         """
         if key is None and _is_usual(run, intake):
             return await self._put_behind(run, intake)
+        await _take(run.takes)
         async with self._pool.transaction() as connection:
             if key is not None and (known := await _remember(connection, run.id, key)) is not None:
                 return Admission(run_id=known, status=None)
@@ -133,6 +144,26 @@ class RunIntake:
             await connection.execute(_SQL.inherit, _inheriting(run, thread))
         return Admission(run_id=run.id, status=status, cancelled=tuple(cancelled), ended=tuple(ended))
 
+    async def _stored_with(self, run: NewRun, steps: Sequence[Step]) -> list[Rows]:
+        """Execute the steps, and what they are provided with, in one round trip; raises NotTaken."""
+
+        def before_commit() -> None:
+            emit("run.enqueue.before_commit", run_id=run.id)
+
+        takes = run.takes
+        if takes is not None and not self._pool.settings.pooler:
+            # A name of its own for each try, so that an answer to an earlier one is not taken for the one to this.
+            provides = uuid4().hex
+            first = taking(takes.wanted, provides=provides)
+            taken, rows = await self._pool.provided(first, provides, steps, before_commit=before_commit)
+            if rows is not None:
+                return rows
+            if (refused := taken_of(taken, takes.wanted)) is not None:
+                raise NotTaken(refused)
+        # A pooler gives each transaction another session, and a window that is new has to be made first.
+        await _take(takes)
+        return await self._pool.together(steps, before_commit=before_commit)
+
     async def _stored(
         self, connection: Tx, run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None
     ) -> RunStatus:
@@ -146,7 +177,7 @@ class RunIntake:
         """Store a run that changes no other; nothing is decided between the statements, so they go out together."""
         thread = thread_key(run.thread_id)
         steps = await sealed_steps(self._pool.sealing, _usual_steps(run, thread, intake))
-        rows = await self._pool.together(steps, before_commit=lambda: emit("run.enqueue.before_commit", run_id=run.id))
+        rows = await self._stored_with(run, steps)
         by_step = dict(zip((step.name for step in steps), rows, strict=True))
         stored, opened = by_step["enqueue"], rows[0]
         if not stored:
@@ -155,6 +186,12 @@ class RunIntake:
             emit("run.enqueued", run_id=run.id)
         ended = tuple(row[0] for row in by_step.get("supersede", ()))
         return Admission(run_id=run.id, status=RunStatus(stored[0][0]), ended=ended)
+
+
+async def _take(takes: Takes | None) -> None:
+    """Take it apart from the run; raises NotTaken."""
+    if takes is not None and not (taken := await takes.now()).at_once:
+        raise NotTaken(taken)
 
 
 def _usual_steps(run: NewRun, thread: bytes, intake: Intake) -> list[Step]:
