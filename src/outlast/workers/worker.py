@@ -56,6 +56,8 @@ class Worker:
         self._wake = asyncio.Event()
         self._draining = False
         self._fenced = False
+        # There may be more to claim than there was room for; if not, whoever queues something says so.
+        self._more = True
         # Until then there may be runs that are ours and that we do not know of.
         self._unsure_until = 0.0
         # Before the next look at runs that are due and could not be claimed.
@@ -128,12 +130,15 @@ class Worker:
         claimed = 0
         wait = self._settings.poll.total_seconds()
         if free > 0 and self.id is not None:
+            self._more = True
             try:
                 await self._give_back_unknown(self.id)
                 runs = await self._queue.claim(self.id, self._agents, limit=free, max_crashes=self._retry.max_crashes)
                 for run in runs:
                     self._start(Execution(run))
                 claimed = len(runs)
+                # Where runs are counted, one that ends makes room for another one of its tenant.
+                self._more = claimed == free or self._queue.store.capped
                 if claimed:
                     self._patience = _SHORTEST_WAIT_SECONDS
                 else:
@@ -180,7 +185,8 @@ class Worker:
     def _ended(self, execution: Execution, task: "asyncio.Task[None]") -> None:
         if self._executions.get(execution.run.id) is execution:
             del self._executions[execution.run.id]
-        self._wake.set()
+        if self._more:
+            self._wake.set()
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # Nothing of a run may end the worker.

@@ -58,6 +58,8 @@ class RunStore:
     ) -> None:
         self._pool = pool
         self._claims = Claims(pool, caps)
+        #: Tenants may have only so many runs that run.
+        self.capped = bool(caps)
         self.ends = RunEnds(pool, erase=erase, thread_values_bytes=thread_values_bytes, temporary_grace=temporary_grace)
         self.intake = RunIntake(pool, self.ends)
         self.views = RunViews(pool)
