@@ -88,6 +88,14 @@ bench-calls: setup-bench ## Measure what a model call costs beyond the bare mode
 bench-admission: setup-bench ## Measure what limits, policies and budgets cost a request
 	@$(PY) benchmarks/admission.py $(ARGS)
 
+.PHONY: bench-inbox
+bench-inbox: setup-bench ## Measure what runs that wait for people cost, and how soon an answer counts
+	@$(PY) benchmarks/inbox.py $(ARGS)
+
+.PHONY: eval-detectors
+eval-detectors: setup ## Print precision and recall of the detectors of failure modes
+	@$(PY) evals/detectors/evaluate.py $(ARGS)
+
 .PHONY: docs
 docs: setup ## Write the generated parts of the documentation anew
 	@$(PY) scripts/docs.py $(ARGS)

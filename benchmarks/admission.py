@@ -2,8 +2,8 @@
 
 One API process for each configuration on one database, and one client, which asks them in turns, so that all of them
 see the same machine at the same time. A turn is some requests one behind the other: a server that is asked once while
-four others are asked is a cold one, whose code and rows have left the processor's caches. No worker: runs stay queued. A
-request is timed from its first byte to the last one of the answer.
+four others are asked is a cold one, whose code and rows have left the processor's caches. No worker: runs stay queued.
+A request is timed from its first byte to the last one of the answer.
 
     python benchmarks/admission.py [--requests 1500] [--clients 1] [--assert]
 """

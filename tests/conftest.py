@@ -12,6 +12,7 @@ from outlast.agents.codec import Codec
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import embedded_watchdog
 from outlast.storage.postgres.embedded import EmbeddedPostgres
+from outlast.storage.postgres.pool import Pool
 from outlast.testing.postgres import Databases
 from quick_directory import quick_directory, use_for_tmp_path
 from savers import OpenSaver
@@ -64,7 +65,7 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A migrated database of this test alone."""
     url = await databases.create()
     yield url
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +73,21 @@ async def database_of_module(databases: Databases) -> AsyncIterator[DatabaseSett
     """One database for tests that only look at the schema."""
     url = await databases.create()
     yield DatabaseSettings(url=url)
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture
 def database(database_url: str) -> DatabaseSettings:
     return DatabaseSettings(url=database_url, pool_size=4)
+
+
+@pytest.fixture
+async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
+    """Connections of the test's own process."""
+    pool = Pool(database, application_name="test")
+    await pool.open()
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: s
     worker = uuid4() if status == "running" else None
     checkpoint = {"thread_key": key, "ns": "", "checkpoint_id": uuid4()}
     written = {**checkpoint, "task_id": b"task", "idx": 0, "count": 1, "epoch": 1, "task_path": canary, "body": data}
-    assistant, cron = uuid4(), uuid4()
+    assistant, cron, told, question = uuid4(), uuid4(), uuid4(), uuid4()
     rows: list[tuple[str, dict[str, Any]]] = [
         ("threads", {"key": key, "thread_id": thread_id}),
         ("runs", {"id": run, "thread_key": key, "agent": "support", "status": status, "worker_id": worker, "epoch": 1}),
@@ -29,6 +29,10 @@ async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: s
             "run_id": run, "input": data, "config": Jsonb(doc), "metadata": Jsonb(doc), "output": data,
             "interrupts": Jsonb([doc]), "answer": data, "error_message": canary, "user_id": user, "options": data,
             "webhook": f"https://example.org/{canary}", "cancel_reason": canary, "lineage": run,
+            "discarded_by": user, "discard_reason": canary,
+        }),
+        ("run_attempts", {
+            "run_id": run, "epoch": 1, "kind": "error", "error_code": "KeyError", "error_message": canary,
         }),
         ("thread_details", {
             "thread_key": key, "metadata": Jsonb(doc), "values": Jsonb(doc), "interrupts": Jsonb({"a": [doc]}),
@@ -54,7 +58,27 @@ async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: s
         ("effect_questions", {
             "lineage": run, "task": task, "position": 0, "key": canary, "calls": 1, "thread_key": key,
         }),
+        ("questions", {
+            "id": question, "run_id": run, "thread_key": key, "agent": "support", "epoch": 1, "interrupt_id": "a" * 32,
+            "kind": "interrupt", "value": data, "hash": "0" * 64, "allowed": ["approve"], "requester": user,
+            "assignee": user, "status": "answered", "decision": "approve", "answered_by": user,
+            "answered_at": "2026-01-01", "answer": data,
+        }),
+        ("question_notes", {
+            "id": uuid4(), "question_id": question, "kind": "comment", "author": user, "body": data,
+        }),
+        ("reviews", {
+            "thread_key": key, "lineage": run, "position": 1, "run_id": run, "epoch": 1, "checkpoint_id": uuid4(),
+            "action": "repair", "body": data,
+        }),
+        ("input_prints", {"agent": "support", "print": run.int >> 70, "lineage": run}),
         ("run_events", {"thread_key": key, "pos": 1, "run_id": run, "mode": "values", "ns": "", "data": data}),
+        ("notifications", {
+            "id": told, "key": f"failed:{run}:1", "event": "failed", "run_id": run, "agent": "support",
+            "kind": "KeyError",
+        }),
+        ("notification_messages", {"id": told, "channel": "ops", "key": f"run:{run}"}),
+        ("notification_items", {"notification_id": told, "channel": "ops", "message_id": told}),
         ("run_feedback", {"run_id": run, "key": canary, "value": data, "comment": canary}),
         ("idempotency_keys", {
             "tenant": "default", "route": "/runs", "key": canary, "body_hash": b"hash", "run_id": run,

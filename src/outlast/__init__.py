@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from outlast.agents.checkpoints.saver import Checkpointer
+    from outlast.agents.escalating import escalate
     from outlast.agents.middleware import middleware
     from outlast.agents.progress import progress
     from outlast.calls.chat_models import chat_model, wrap
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from outlast.errors import NotApplied, OutlastError
     from outlast.policies.policy import Policy
     from outlast.secret import Secret
+    from outlast.validation.attached import validated
+    from outlast.validation.validator import Invalid, Reason, Valid, ValidationContext, Validator
 
 __all__ = [
     "Allow",
     "Applied",
     "AskHuman",
     "Checkpointer",
+    "Invalid",
     "JournalMismatch",
     "KeyProvider",
     "NotApplied",
@@ -37,13 +41,19 @@ __all__ = [
     "Policy",
     "PolicyFacts",
     "PolicyRequest",
+    "Reason",
     "Refuse",
     "Secret",
+    "Valid",
+    "ValidationContext",
+    "Validator",
     "chat_model",
     "effect",
+    "escalate",
     "journal",
     "middleware",
     "progress",
+    "validated",
     "wrap",
 ]
 __version__ = "0.1.0"
@@ -57,6 +67,7 @@ _HOMES = {
     "OutlastError": "outlast.errors",
     "Secret": "outlast.secret",
     "effect": "outlast.calls.effects",
+    "escalate": "outlast.agents.escalating",
     "chat_model": "outlast.calls.chat_models",
     "journal": "outlast.calls.journal",
     "middleware": "outlast.agents.middleware",
@@ -68,6 +79,12 @@ _HOMES = {
     "PolicyFacts": "outlast.domain.policy",
     "PolicyRequest": "outlast.domain.policy",
     "Refuse": "outlast.domain.admission",
+    "Invalid": "outlast.validation.validator",
+    "Reason": "outlast.validation.validator",
+    "Valid": "outlast.validation.validator",
+    "ValidationContext": "outlast.validation.validator",
+    "Validator": "outlast.validation.validator",
+    "validated": "outlast.validation.attached",
 }
 
 

@@ -1,10 +1,10 @@
-"""The errors of admission: why a run may not start, or not go on. Part of the tree in `outlast.errors`."""
+"""The errors of admission and of the inbox: why something may not start, go on or be answered. Part of `errors`."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from outlast.errors import OutlastError
+from outlast.errors import Conflict, OutlastError
 
 
 class AdmissionRefused(OutlastError):
@@ -87,3 +87,35 @@ class PolicyRefused(AdmissionRefused):
         super().__init__(f"policy {policy!r} refused it: {reason}", details={"policy": policy, "reason": reason})
         self.policy = policy
         self.reason = reason
+
+
+class QuestionClosed(Conflict):
+    """The question was answered already, took its default, or nobody waits for the answer any more.
+
+    `details` say who was first, when, and with which decision.
+    """
+
+    code = "already_answered"
+
+    def __init__(
+        self, *, question_id: str, status: str, by: str | None, at: datetime | None, decision: str | None
+    ) -> None:
+        when = "" if at is None else f" at {at.isoformat(timespec='seconds')}"
+        told = {
+            "answered": f"was answered by {by}{when}: {decision}",
+            "expired": f"expired{when}, and its default was taken: {decision}",
+        }.get(status, "was withdrawn: its run ended, or the thread has moved on, and nobody waits for an answer")
+        details = {
+            "question_id": question_id, "question_status": status, "answered_by": by,
+            "answered_at": None if at is None else at.isoformat(), "decision": decision,
+        }  # fmt: skip
+        super().__init__(f"question {question_id} {told}", details=details)
+
+
+class QuestionChanged(Conflict):
+    """What is to be decided is not what was looked at, or not what the first of two people has decided."""
+
+    code = "question_changed"
+
+    def __init__(self, message: str, *, question_id: str, hash: str) -> None:  # noqa: A002 - the word for it
+        super().__init__(message, details={"question_id": question_id, "hash": hash})

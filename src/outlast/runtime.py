@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from random import SystemRandom
 
+from outlast import opening
+from outlast.admission.answering import Answering
 from outlast.admission.budget_desk import BudgetDesk
 from outlast.admission.budgets import BudgetCheck
 from outlast.admission.gate import Gate
@@ -22,45 +24,39 @@ from outlast.agents.checkpoints import erasing
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.agents.key_providers import encrypted
-from outlast.agents.own_policies import policing
+from outlast.agents.own_validators import validating
 from outlast.agents.registry import Project, Registry
+from outlast.agents.standing import place_of
 from outlast.agents.store.postgres_store import PostgresStore
 from outlast.calls.budgets import Budgets
-from outlast.calls.cache import AnswerCache, CacheBackend
-from outlast.calls.cache_redis import RedisCache, clearing
+from outlast.calls.cache_redis import clearing
 from outlast.calls.services import Calls
 from outlast.crons.scheduler import Scheduler
 from outlast.domain.admission import Stage
 from outlast.domain.webhook import WebhookPolicy
+from outlast.inbox.expiry import Expiry
+from outlast.inbox.inbox import Inbox
 from outlast.policies.policing import Policing
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
+from outlast.recovery.desk import RecoveryDesk
 from outlast.recovery.records import Records
 from outlast.recovery.service import Recovery
 from outlast.recovery.upkeep import Sweeps, Upkeep
-from outlast.settings import CacheSettings, Settings, environment
-from outlast.settings_admission import LimitSettings
+from outlast.settings import Settings, environment
 from outlast.storage.postgres import starting
 from outlast.storage.postgres.admission import AdmissionStore
 from outlast.storage.postgres.assistants import AssistantStore
 from outlast.storage.postgres.audit import AuditLog
-from outlast.storage.postgres.breakers import BreakerStore
-from outlast.storage.postgres.budgets import BudgetStore
-from outlast.storage.postgres.cache_sealing import SealedCache
-from outlast.storage.postgres.call_cache import CallCacheStore
-from outlast.storage.postgres.call_log import CallLog
-from outlast.storage.postgres.claiming import RunningCaps
 from outlast.storage.postgres.crons import CronStore
-from outlast.storage.postgres.effects import EffectStore
 from outlast.storage.postgres.erasure import Erasure
 from outlast.storage.postgres.feedback import FeedbackStore
+from outlast.storage.postgres.inbox import InboxStore
 from outlast.storage.postgres.items import ItemStore
 from outlast.storage.postgres.pool import Pool
-from outlast.storage.postgres.rate_limits import RateLimitStore
 from outlast.storage.postgres.resealing import Resealing
 from outlast.storage.postgres.retention import RetentionStore
-from outlast.storage.postgres.retry_budgets import RetryBudgetStore
-from outlast.storage.postgres.runs import RunStore
+from outlast.storage.postgres.reviews import ReviewStore
 from outlast.storage.postgres.secrets import SharedSecrets
 from outlast.storage.postgres.switches import SwitchStore
 from outlast.storage.postgres.threads import ThreadStore
@@ -68,10 +64,13 @@ from outlast.storage.postgres.usage import UsageStore
 from outlast.storage.postgres.webhooks import WebhookStore
 from outlast.storage.postgres.workers import WorkerStore
 from outlast.streams.hub import EventHub
+from outlast.validation.engine import Validation
 from outlast.webhooks.guard import Outbound
 from outlast.webhooks.sender import Post, WebhookSender
 from outlast.webhooks.signing import WEBHOOK_SECRET, parse_secret
+from outlast.workers import notifying
 from outlast.workers.executor import Executor, Isolate
+from outlast.workers.reviewing import Reviewer
 from outlast.workers.worker import Worker
 
 # With one of them LangSmith takes traces.
@@ -102,6 +101,7 @@ class Runtime:
     admission: AdmissionStore
     recorder: Recorder
     audit: AuditLog
+    validation: Validation
 
     @classmethod
     @asynccontextmanager
@@ -113,11 +113,11 @@ class Runtime:
         database = settings.database
         await starting.require_current_schema(database)
         async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(_opened(Pool(database, application_name=application_name)))
+            pool = await stack.enter_async_context(opening.opened(Pool(database, application_name=application_name)))
             codec = Codec(max_value_bytes=settings.checkpoint.max_value_bytes)
             # Before anything is read: what is encrypted is of no use without its keys.
             await stack.enter_async_context(encrypted(pool, settings.encryption, project))
-            saver = await stack.enter_async_context(_saver(settings, pool, codec))
+            saver = await stack.enter_async_context(opening.saver(settings, pool, codec))
             wakeup = await stack.enter_async_context(Wakeup(database).running())
             items = ItemStore(pool)
             store = PostgresStore.of_project(items, project)
@@ -137,7 +137,7 @@ class Runtime:
                 registry=registry,
                 pool=pool,
                 wakeup=wakeup,
-                queue=RunQueue(_run_store(pool, settings), wakeup, audit=audit),
+                queue=RunQueue(opening.run_store(pool, settings), wakeup, audit=audit),
                 threads=ThreadStore(pool, erasing, values_bytes=settings.server.thread_values_bytes),
                 assistants=assistants,
                 workers=WorkerStore(pool),
@@ -151,7 +151,8 @@ class Runtime:
                 admission=admission,
                 recorder=recorder,
                 audit=audit,
-                calls=await stack.enter_async_context(_calls(settings, project, pool, codec, wakeup, audit)),
+                validation=await stack.enter_async_context(validating(settings.validation, project)),
+                calls=await stack.enter_async_context(opening.calls(settings, project, pool, codec, wakeup, audit)),
             )
 
     def gate(self) -> Gate:
@@ -190,6 +191,9 @@ class Runtime:
             retry=self.settings.retry,
             rng=SystemRandom(),
             isolate=isolate,
+            reviewer=Reviewer(
+                ReviewStore(self.pool), self.validation, self.settings.escalation, agents=self.registry.names
+            ),
         )
 
     def worker(self, *, isolate: Isolate | None = None) -> Worker:
@@ -239,7 +243,9 @@ class Runtime:
         )
         settings, store = self.settings, RetentionStore(self.pool, self.threads)
         records = Records(self.pool, self.audit, self.erasure(), settings=settings.audit, retention=settings.retention)
-        return Upkeep(store, settings.retention, sweeps, more=records.jobs())
+        return Upkeep(
+            store, settings.retention, sweeps, more=(*records.jobs(), notifying.forgetting(settings, self.pool))
+        )
 
     def erasure(self) -> Erasure:
         """Build what erases what belongs to somebody."""
@@ -278,6 +284,25 @@ class Runtime:
         """Build what shows and changes budgets, and lets the runs go on that wait for one."""
         return BudgetDesk(self.budgets, self.queue, self.audit)
 
+    def recovery_desk(self) -> RecoveryDesk:
+        """Build what shows and deals with dead letters, stuck threads and checkpoints."""
+        return RecoveryDesk(
+            pool=self.pool, queue=self.queue, threads=self.threads, audit=self.audit,
+            look=partial(place_of, self.saver), settings=self.settings.recovery, lease=self.settings.worker.lease,
+        )  # fmt: skip
+
+    def inbox(self) -> Inbox:
+        """Build what shows the questions to people, and answers them."""
+        answering = Answering(self.queue, self.gate())
+        return Inbox(
+            InboxStore(self.pool, self.queue.store), answering.prepare, answering.tell, self.audit,
+            assignee_only=self.settings.inbox.assignee_only,
+        )  # fmt: skip
+
+    def expiry(self) -> Expiry:
+        """Build what acts on questions that nobody answers."""
+        return Expiry(self.inbox(), self.settings.inbox, rng=SystemRandom())
+
     def recovery(self) -> Recovery:
         """Build the reaper of this process."""
         return Recovery(
@@ -294,13 +319,19 @@ class Runtime:
 async def work(runtime: Runtime, worker: Worker) -> None:
     """Run a worker, and what runs beside one, until the worker has drained."""
     outbound = Outbound(runtime.settings.webhooks.networks, limit=runtime.settings.webhooks.timeout)
+    notifier = notifying.notification_sender(
+        runtime.settings, runtime.pool, outbound, runs=runtime.queue.store, secrets=runtime.secrets
+    )
     beside = [
         asyncio.create_task(runtime.recovery().run(), name="outlast-recovery"),
+        asyncio.create_task(runtime.recovery_desk().revival.run(), name="outlast-revival"),
         asyncio.create_task(runtime.upkeep().run(), name="outlast-upkeep"),
         *runtime.resealing(),
         asyncio.create_task(runtime.scheduler().run(), name="outlast-crons"),
         asyncio.create_task(runtime.policing.board.watch(), name="outlast-switches"),
+        asyncio.create_task(runtime.expiry().run(), name="outlast-inbox"),
         asyncio.create_task(runtime.webhook_sender(outbound, own=False).run(runtime.wakeup), name="outlast-webhooks"),
+        asyncio.create_task(notifier.run(runtime.wakeup), name="outlast-notifications"),
     ]
     try:
         await worker.run()
@@ -311,82 +342,5 @@ async def work(runtime: Runtime, worker: Worker) -> None:
         await outbound.aclose()
 
 
-@asynccontextmanager
-async def _opened(pool: Pool) -> AsyncGenerator[Pool]:
-    await pool.open()
-    try:
-        await starting.require_row_security(pool)
-        yield pool
-    finally:
-        await pool.close()
-
-
-def _saver(settings: Settings, pool: Pool, codec: Codec) -> AbstractAsyncContextManager[Checkpointer]:
-    cache_bytes = settings.checkpoint.cache_bytes
-    return Checkpointer.on(settings.database, codec=codec, cache_bytes=cache_bytes, sealing=pool.sealing)
-
-
-@asynccontextmanager
-async def _calls(  # noqa: PLR0917 - what they are made of
-    settings: Settings, project: Project, pool: Pool, codec: Codec, wakeup: Wakeup, audit: AuditLog
-) -> AsyncGenerator[Calls]:
-    """Open what the calls of this process share."""
-    log = CallLog(settings.database, pool)
-    # Processes that run no agents never write to it.
-    await log.open(connect=False)
-    try:
-        async with (
-            _cache(settings.calls.cache, pool, codec) as cache,
-            policing(settings.policies, project, pool, wakeup, audit) as policies,
-        ):
-            yield Calls(
-                settings=settings.calls,
-                codec=codec,
-                log=log,
-                effects=EffectStore(pool),
-                policing=policies,
-                budgets=Budgets(settings.budgets, BudgetStore(pool, zone=settings.budgets.time_zone)),
-                usage=UsageStore(pool),
-                rates=RateLimitStore(pool),
-                breaker_store=BreakerStore(pool),
-                budget_store=RetryBudgetStore(pool),
-                cache=cache,
-            )
-    finally:
-        await log.close()
-
-
-@asynccontextmanager
-async def _cache(settings: CacheSettings, pool: Pool, codec: Codec) -> AsyncGenerator[AnswerCache]:
-    """Open the cache of model calls, which is asked where the settings or a model say so."""
-    if not settings.redis_url:
-        yield AnswerCache(backend=_kept(CallCacheStore(pool), pool), codec=codec, settings=settings)
-        return
-    redis = RedisCache.at(settings.redis_url)
-    try:
-        yield AnswerCache(backend=_kept(redis, pool), codec=codec, settings=settings)
-    finally:
-        await redis.aclose()
-
-
-def _kept(backend: CacheBackend, pool: Pool) -> CacheBackend:
-    return SealedCache(backend, pool.sealing) if pool.sealing.on else backend
-
-
 def _minutes(minutes: int | None) -> timedelta | None:
     return None if minutes is None else timedelta(minutes=minutes)
-
-
-def _run_store(pool: Pool, settings: Settings) -> RunStore:
-    return RunStore(
-        pool,
-        erase=partial(erasing.delete_runs_in, sealing=pool.sealing),
-        thread_values_bytes=settings.server.thread_values_bytes,
-        temporary_grace=settings.retention.temporary,
-        caps=_caps(settings.limits),
-    )
-
-
-def _caps(limits: LimitSettings) -> RunningCaps:
-    own = {name: tenant.running for name, tenant in limits.tenants.items() if tenant.running is not None}
-    return RunningCaps(general=limits.running_per_tenant, tenants=own)

@@ -1,5 +1,6 @@
 """The names of settings: all of them with their meaning, and what is told about one that is not among them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +10,8 @@ from typing import Any, Final, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from outlast.secret import Secret
 
 #: Stands in a name for whatever the project calls the thing: a provider, a model, an agent.
 ANY_NAME: Final = "NAME"
@@ -66,6 +69,18 @@ def unknown_variables(tree: type[BaseModel], names: Iterable[str]) -> list[str]:
         for name in wrong
         if name[len("OUTLAST_") :].lower().partition("__")[0] not in tables
     ]
+
+
+def named_secrets(tree: type[BaseModel], names: Iterable[str]) -> list[str]:
+    """Return each variable X that holds a secret of a named thing, and is given by a file: X_FILE is among `names`."""
+    secrets = [setting.path for setting in settings_of(tree) if ANY_NAME in setting.path and _is_secret(setting.field)]
+    forms = ["__".join(r"\w+" if part == ANY_NAME else part.upper() for part in path) for path in secrets]
+    pattern = re.compile(rf"(OUTLAST_(?:{'|'.join(forms)}))_FILE", re.IGNORECASE)
+    return [match[1].upper() for name in names if forms and (match := pattern.fullmatch(name))]
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation is Secret or Secret in get_args(field.annotation)
 
 
 def unknown_tables(tree: type[BaseModel], given: Iterable[str]) -> list[str]:

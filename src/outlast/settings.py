@@ -31,8 +31,12 @@ from outlast.settings_audit import AuditSettings
 from outlast.settings_auth import AuthSettings
 from outlast.settings_budgets import BudgetSettings
 from outlast.settings_encryption import EncryptionSettings
+from outlast.settings_escalation import EscalationSettings
+from outlast.settings_inbox import InboxSettings
+from outlast.settings_notifications import NotificationSettings
 from outlast.settings_policies import PolicySettings
 from outlast.settings_retention import RetentionSettings
+from outlast.settings_validation import ValidationSettings
 
 
 class DatabaseSettings(Branch):
@@ -89,6 +93,17 @@ class RecoverySettings(Branch):
 
     scan: timedelta = Field(default=timedelta(milliseconds=500), description="how often to look")
     batch: Annotated[int, Field(ge=1, description="most runs taken from dead workers per scan")] = 200
+    silent: timedelta = Field(
+        default=timedelta(minutes=10), description="a run that has saved nothing for so long is reported as stuck"
+    )
+    replay: tuple[str, ...] = Field(
+        default=(), description="errors (as `provider_unavailable`) whose failed runs are replayed without a person"
+    )
+    replays: Annotated[int, Field(ge=1, le=100, description="most such replays of one run")] = 3
+    replay_after: timedelta = Field(
+        default=timedelta(minutes=10), description="from the failure to the first of them; twice as long each time"
+    )
+    replays_per_minute: Annotated[int, Field(ge=1, le=60_000, description="of all runs and all workers")] = 60
 
 
 class ServerSettings(Branch):
@@ -292,6 +307,10 @@ class Settings(BaseSettings):
     policies: PolicySettings = PolicySettings()
     budgets: BudgetSettings = BudgetSettings()
     encryption: EncryptionSettings = EncryptionSettings()
+    validation: ValidationSettings = ValidationSettings()
+    escalation: EscalationSettings = EscalationSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    inbox: InboxSettings = InboxSettings()
     fault: str = Field(default="", description="fault injection for tests, see outlast.telemetry")
 
 
@@ -330,7 +349,8 @@ def load(*, project: Mapping[str, Any] | None = None, arguments: Mapping[str, An
 def _file_names() -> list[str]:
     """Return every variable that a file may give as well, by `X_FILE`."""
     known = (setting.variable for setting in setting_names.settings_of(Settings))
-    return ["DATABASE_URL", *(variable for variable in known if variable is not None)]
+    named = setting_names.named_secrets(Settings, os.environ)
+    return ["DATABASE_URL", *(variable for variable in known if variable is not None), *named]
 
 
 def _reading(source: PydanticBaseSettingsSource, variables: Mapping[str, str]) -> PydanticBaseSettingsSource:

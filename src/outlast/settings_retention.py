@@ -26,7 +26,9 @@ class RetentionSettings(Branch):
     runs: timedelta | None = Field(
         default=None, description="ended runs, with their input and result; none: as long as their thread"
     )
-    deliveries: timedelta = Field(default=timedelta(days=7), description="webhooks that were sent or given up")
+    deliveries: timedelta = Field(
+        default=timedelta(days=7), description="webhooks and notifications that were sent or given up"
+    )
     decisions: timedelta = Field(default=timedelta(days=30), description="why runs were let in or refused")
     usage_days: timedelta | None = Field(default=None, description="usage by day; none: for ever")
     budgets: timedelta = Field(

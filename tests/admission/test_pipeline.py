@@ -28,19 +28,10 @@ from outlast.queues.wakeup import Wakeup
 from outlast.refusals import Overloaded, PolicyRefused, QueueFull, RateLimited
 from outlast.settings_admission import LimitRule, LimitSettings, TenantLimitSettings
 from outlast.storage.postgres.admission import AdmissionStore
-from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
 from waiting import until
 
 ANN = Principal(user="ann", key_id="k1")
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test-pipeline")
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

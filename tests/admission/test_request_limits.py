@@ -17,17 +17,8 @@ from outlast.errors import ConfigurationError
 from outlast.refusals import RateLimited
 from outlast.settings_admission import LimitRule, LimitSettings, TenantLimitSettings
 from outlast.storage.postgres.admission import AdmissionStore, Wanted
-from outlast.storage.postgres.pool import Pool
 
 ANN, BOB = Principal(user="ann"), Principal(user="bob")
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test-limits")
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ async def guarded(
         finally:
             for client in _clients.pop(server.url, {}).values():
                 await client.aclose()
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 def bearer(user: str) -> dict[str, str]:

@@ -43,7 +43,7 @@ async def server(databases: Databases, open_runtime: Opens) -> AsyncIterator[Ser
     url = await databases.create()
     async with served(open_runtime, url) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ async def idle_server(databases: Databases, open_runtime: Opens) -> AsyncIterato
     url = await databases.create()
     async with served(open_runtime, url, workers=0) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(params=["async", "sync"])

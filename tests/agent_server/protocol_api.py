@@ -29,4 +29,4 @@ async def protocol_served(databases: Databases, open_runtime: Opens, root: Path)
     url = await databases.create()
     async with served(open_runtime, url, project=protocol_project(root)) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)

@@ -126,7 +126,11 @@ async def test_it_is_all_still_there_for_its_owner(guard, ids):
     assert (await sdk_of(guard, "eve").store.get_item(["n"], "k")) is None
 
 
-@pytest.mark.parametrize(("path", "body"), [("/agent/start", {"agent": "agent", "input": {}}), ("/chat", {})])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/agent/start", {"agent": "agent", "input": {}}), ("/chat", {}),
+     ("/inbox/019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e/answer", {"decision": "approve"})],
+)  # fmt: skip
 async def test_routes_without_owners_are_closed(guard, path, body):
     response = await guard.http.post(path, json=body, headers=bearer("ada"))
     assert response.status_code == 403

@@ -23,7 +23,7 @@ from outlast.storage.postgres.api_keys import ApiKeyStore
 HELLO = {"messages": [{"role": "user", "content": "hi"}]}
 EVERYTHING = frozenset(SCOPES) - {ADMIN}
 # They take away what other cells need.
-ENDING = ("DELETE ", "POST /threads/prune")
+ENDING = ("DELETE ", "POST /threads/prune", "POST /dlq/{letter_id}")
 
 
 def declared(routes: Iterable[Any]) -> list[str]:
@@ -38,7 +38,9 @@ ROUTES = [*declared(route for router in ROUTERS for route in router.routes), "GE
 HTTP = [route for route in ROUTES if not route.startswith(WEBSOCKET)]
 GUARDED = [route for route in HTTP if NEEDS.get(route) != PUBLIC]
 #: What `made` makes of one tenant's own.
-OWNED = {"thread_id", "run_id", "task_id", "checkpoint_id", "assistant_id", "cron_id", "key_id"}
+OWNED = {
+    "thread_id", "run_id", "task_id", "checkpoint_id", "assistant_id", "cron_id", "key_id", "question_id", "letter_id"
+}  # fmt: skip
 # They may begin before their thread does: what they touch is one of the same name, in the caller's tenant.
 BEFORE_THE_THREAD = ("/commands", "/stream/events")
 
@@ -89,7 +91,7 @@ async def locked(databases, open_runtime) -> AsyncIterator[Server]:
     url = await databases.create()
     async with served(open_runtime, url, auth=AuthSettings(keys=True, failures_per_minute=0)) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,9 @@ async def made(server: Server, keys: Keys) -> dict[str, str]:
     run_id = run.headers["content-location"].rpartition("/")[2]
     state = (await http.get(f"/threads/{thread_id}/state", headers=headers)).json()
     await http.put("/store/items", json={"namespace": ["n"], "key": "k", "value": {}}, headers=headers)
+    asking = (await post("/threads", {}))["thread_id"]
+    await post(f"/threads/{asking}/runs/wait", {"assistant_id": "ask", "input": {}})
+    (question,) = (await http.get("/inbox", params={"thread_id": asking}, headers=headers)).json()
     return {
         "thread_id": thread_id,
         "run_id": run_id,
@@ -140,6 +145,9 @@ async def made(server: Server, keys: Keys) -> dict[str, str]:
         "assistant_id": (await post("/assistants", {"graph_id": "agent"}))["assistant_id"],
         "cron_id": (await post("/runs/crons", {"assistant_id": "agent", "schedule": "0 0 1 1 *"}))["cron_id"],
         "key_id": (await keys.make(()))[0],
+        "question_id": question["id"],
+        # Without any input the graph fails.
+        "letter_id": (await post("/agent/run?wait=10", {"agent": "agent", "input": {}}))["run_id"],
         "namespace": "x",
     }
 

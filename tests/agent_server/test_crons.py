@@ -32,7 +32,7 @@ async def still(databases: Databases, open_runtime: Opens) -> AsyncIterator[Serv
     url = await databases.create()
     async with served(open_runtime, url, workers=0) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def make_due(server: Server, cron: Any, *, seconds_ago: float = 0) -> datetime:

@@ -30,7 +30,7 @@ async def serving_with(databases, open_runtime, root, **sections):
 
     async with served(opens, url) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 def module_of(file):

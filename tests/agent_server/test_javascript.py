@@ -42,6 +42,6 @@ async def test_the_client_of_the_chat_page_works_as_it_is_shown(databases, open_
         # Connections that the SDK keeps would keep the process, too.
         script.write_text(shown.replace("http://localhost:8123", server.url) + "process.exit(0);\n")
         said = await node(script)
-    await databases.drop(url)
+    await databases.leave(url)
 
     assert said == "calculate: 4\n"

@@ -75,7 +75,7 @@ async def models(
     url = await databases.create()
     async with served(open_runtime, url, project=find_project(root)) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def streamed(server: Server, agent: str, *modes: str) -> tuple[str, list[Any]]:

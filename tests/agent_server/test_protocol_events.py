@@ -35,7 +35,7 @@ async def server(databases: Databases, open_runtime: Opens, graphs: Project) -> 
     url = await databases.create()
     async with served(open_runtime, url, project=graphs) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def command(server: Server, thread_id: str, method: str, **params: Any) -> dict[str, Any]:
@@ -469,7 +469,7 @@ async def test_a_server_that_stops_cuts_its_streams(databases, open_runtime, gra
         server.runtime.hub.close()
         with pytest.raises(httpx.RemoteProtocolError):
             await asyncio.wait_for(reading, LIMIT)
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_a_websocket_takes_commands_and_many_subscriptions(server):
@@ -545,7 +545,7 @@ async def two_processes(databases: Databases, open_runtime: Opens, graphs: Proje
         runtime = await stack.enter_async_context(open_runtime(url, project=graphs))
         second = await stack.enter_async_context(serving(runtime))
         yield [first, second]
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_the_end_that_one_session_saw_is_not_shown_to_the_next_one_elsewhere(databases, open_runtime, graphs):

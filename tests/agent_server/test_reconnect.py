@@ -28,7 +28,7 @@ async def servers(databases: Databases, open_runtime: Opens) -> AsyncIterator[li
         first = await stack.enter_async_context(served(open_runtime, url))
         second = await stack.enter_async_context(serving(await stack.enter_async_context(open_runtime(url))))
         yield [first, second]
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 class Line:
@@ -268,4 +268,4 @@ async def test_a_server_that_stops_ends_its_streams_without_an_end(databases: Da
         assert "event: end" not in text
         assert (await server.http.get(run)).json()["status"] == "running", "that is no client that has left"
         open_door(door)
-    await databases.drop(url)
+    await databases.leave(url)

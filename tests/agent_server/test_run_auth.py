@@ -56,7 +56,7 @@ async def guarded(
     url = await databases.create()
     async with served(lambda url, **more: open_runtime(url, project=project, **more), url) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ async def server(
     url = await databases.create()
     async with served(open_runtime, url, project=project) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_a_run_remembers_across_threads_and_clients_see_it(server: Server, client: Any) -> None:
@@ -214,7 +214,7 @@ async def test_vectors_of_another_length_are_refused(databases: Databases, open_
         with pytest.raises(InternalServerError):
             await server.sdk.store.put_item(["a"], "k", {"text": "cat"})
         assert await server.sdk.store.get_item(["a"], "k") is None
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_an_extension_for_vectors_changes_no_answer(items: ItemStore) -> None:

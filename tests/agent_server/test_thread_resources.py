@@ -316,7 +316,7 @@ async def test_a_large_state_is_not_kept_twice_and_read_all_the_same(open_runtim
     assert kept == [(None,)]
     assert seen["values"]["log"] == [text, "one", "two", "three"]
     assert [item["values"] for item in found] == [seen["values"]]
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_what_a_thread_weighs_is_told_by_its_parts(server: Server) -> None:

@@ -32,7 +32,7 @@ async def sweeping(databases, open_runtime, *, settings=QUICK, project=None, wor
 
     async with served(opens, url, workers=workers) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(scope="module")

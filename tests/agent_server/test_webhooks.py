@@ -12,7 +12,6 @@ import httpcore
 import pytest
 from agent_server_api import served, some_id, write_project
 from standardwebhooks import Webhook
-from webhook_receiver import receiving
 
 from outlast.domain.webhook import WebhookPolicy, check_webhook
 from outlast.errors import ConfigurationError, InvalidInput, NotSupported
@@ -21,6 +20,7 @@ from outlast.storage.postgres.webhooks import WebhookStore
 from outlast.webhooks.guard import Outbound, RefusedAddressError
 from outlast.webhooks.signing import parse_secret, signed
 from waiting import until
+from webhook_receiver import receiving
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -46,7 +46,7 @@ async def reporting(databases, open_runtime, tmp_path, port, settings=QUICK, **s
 
     async with served(opens, url) as server:
         yield server
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def start(server, graph, webhook, **more):

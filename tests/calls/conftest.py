@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,12 +19,17 @@ class NodesEngine(Engine):
         return await super().open(**({"agents": remembered.project(), "calls": calls} | options))
 
 
+@pytest.fixture(autouse=True)
+def fresh_nodes() -> Iterator[None]:
+    remembered.reset()
+    yield
+    remembered.reset()
+
+
 @pytest.fixture
 async def engine(database: DatabaseSettings) -> AsyncIterator[Engine]:
-    remembered.reset()
     async with AsyncExitStack() as stack:
         yield NodesEngine(database, stack)
-    remembered.reset()
 
 
 @pytest.fixture

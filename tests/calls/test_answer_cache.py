@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -48,15 +47,6 @@ async def provider() -> AsyncIterator[ProviderServer]:
 def valkey() -> Iterator[str]:
     with ValkeyServer() as server:
         yield f"valkey://{server.host}:{server.port}/0"
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    async with AsyncExitStack() as stack:
-        pool = Pool(database, application_name="cache")
-        await pool.open()
-        stack.push_async_callback(pool.close)
-        yield pool
 
 
 @pytest.fixture(params=["postgres", "valkey"])

@@ -1,7 +1,7 @@
 """Model calls of a run under budgets: nothing is asked that may take more than is left."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from outlast.calls.budgets import Budgets
 from outlast.calls.call import Target
 from outlast.calls.services import Calls
 from outlast.refusals import BudgetExceeded
-from outlast.settings import CallSettings, DatabaseSettings
+from outlast.settings import CallSettings
 from outlast.settings_budgets import BudgetRule, BudgetSettings
 from outlast.storage.postgres.budgets import BudgetStore
 from outlast.storage.postgres.pool import Pool
@@ -29,12 +29,9 @@ RETRY = {"base": timedelta(0), "network": 2, "timeout": 2}
 
 
 @pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
+async def pool(pool: Pool) -> Pool:
     await never_beyond(pool)
-    yield pool
-    await pool.close()
+    return pool
 
 
 class Spending:

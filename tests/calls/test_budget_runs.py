@@ -5,21 +5,20 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 import remembered
 from langgraph.types import interrupt
 from remembered import BEGUN, MODEL, NODES, ask
+from remembered_worker import RunningWorker
 
 from budget_rows import execute, never_beyond, reservations, spent
 from outlast.admission.request import RunRequest
 from outlast.domain.budget import Cost
 from outlast.domain.options import RunOptions
-from outlast.domain.run import NewRun, RunStatus, RunView
+from outlast.domain.run import RunStatus
 from outlast.errors import InvalidInput, NotFound
 from outlast.refusals import BudgetExceeded
-from outlast.runtime import Runtime
 from outlast.settings import CallSettings
 from outlast.settings_budgets import BudgetRule, BudgetSettings
 from outlast.testing.postgres import Databases
@@ -32,47 +31,8 @@ LIMIT = {"limit_micros": 140}
 FITTING = ["question 0", "question 1", "question 2"]
 
 
-@pytest.fixture(autouse=True)
-def fresh_nodes() -> Any:
-    remembered.reset()
-    yield
-    remembered.reset()
-
-
-class Worker:
-    """A worker on a database of its own, and runs for it."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.desk = runtime.budget_desk()
-
-    async def start(self, agent: str = "one", **given: Any) -> UUID:
-        run_id = uuid4()
-        fields: dict[str, Any] = {"input": {}, "config": {}, "metadata": {}, "thread_id": str(run_id)} | given
-        return await self.runtime.queue.enqueue(NewRun(id=run_id, agent=agent, **fields))
-
-    async def stands(self, run_id: UUID, *statuses: RunStatus) -> RunView:
-        async def there() -> bool:
-            return (await self.runtime.queue.store.get(run_id)).status in statuses
-
-        await until(there, 20, f"run {run_id} does not become {statuses}")
-        return await self.runtime.queue.store.get(run_id)
-
-    async def waits(self, run_id: UUID) -> dict[str, Any]:
-        """Return the one question that it asks."""
-        view = await self.stands(run_id, RunStatus.WAITING, RunStatus.INTERRUPTED, RunStatus.FAILED)
-        assert view.interrupts is not None, view.error_message
-        [question] = view.interrupts
-        return question["value"]
-
-    async def succeeded(self, run_id: UUID) -> Any:
-        view = await self.stands(run_id, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.WAITING)
-        assert view.status is RunStatus.SUCCEEDED, (view.error_message, view.interrupts)
-        return view.output
-
-
 @pytest.fixture(scope="module")
-async def shared(databases: Databases) -> AsyncIterator[Worker]:
+async def shared(databases: Databases) -> AsyncIterator[RunningWorker]:
     """One worker for all tests of the module; each sets its own budgets."""
     url = await databases.create()
     budgets = BudgetSettings(
@@ -83,14 +43,14 @@ async def shared(databases: Databases) -> AsyncIterator[Worker]:
     async with opens(url, budgets=budgets, calls=CallSettings(prices=PRICES)) as runtime:
         await never_beyond(runtime.pool)
         async with working(runtime):
-            yield Worker(runtime)
-    await databases.drop(url)
+            yield RunningWorker(runtime)
+    await databases.leave(url)
 
 
 @pytest.fixture
-def worker(shared: Worker) -> Any:
+def worker(shared: RunningWorker) -> Any:
     @asynccontextmanager
-    async def with_budgets(**rules: Any) -> AsyncIterator[Worker]:
+    async def with_budgets(**rules: Any) -> AsyncIterator[RunningWorker]:
         for name, rule in rules.items():
             await shared.desk.set(name, {"per": "tenant", "on_limit": "refuse", "span": "total"} | rule)
         yield shared

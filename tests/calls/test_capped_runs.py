@@ -4,47 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import remembered
 from remembered import BEGUN, MODEL, NODES, Gate, ask
+from remembered_worker import RunningWorker
 
-from outlast.domain.run import NewRun, RunStatus, RunView
-from outlast.runtime import Runtime
+from outlast.domain.run import RunStatus
 from outlast.settings import CallSettings
 from outlast.storage.postgres.usage import UsageQuery
 from runtimes import opener, working
-from waiting import until
 
 
-@pytest.fixture(autouse=True)
-def fresh_nodes() -> Any:
-    remembered.reset()
-    yield
-    remembered.reset()
-
-
-class Worker:
-    """A worker on a database of its own, and runs for it."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-
-    async def start(self, agent: str = "one") -> UUID:
-        run_id = uuid4()
-        run = NewRun(id=run_id, thread_id=str(run_id), agent=agent, input={}, config={}, metadata={}, max_attempts=3)
-        return await self.runtime.queue.enqueue(run)
-
-    async def view(self, run_id: UUID) -> RunView:
-        return await self.runtime.queue.store.get(run_id)
-
-    async def ended(self, run_id: UUID) -> RunView:
-        async def over() -> bool:
-            return (await self.view(run_id)).ended
-
-        await until(over, 20, f"run {run_id} does not end")
-        return await self.view(run_id)
+class Worker(RunningWorker):
+    """One that tells what its runs used, and whose runs can be taken away from it."""
 
     async def execute(self, statement: str, *parameters: Any) -> list[Any]:
         async with self.runtime.pool.unscoped() as connection:

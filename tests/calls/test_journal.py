@@ -22,11 +22,8 @@ READS: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
-def fresh_nodes() -> Any:
-    remembered.reset()
+def nothing_read() -> None:
     READS.clear()
-    yield
-    remembered.reset()
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ from outlast.settings import DatabaseSettings
 from waiting import until
 
 
-@pytest.fixture(autouse=True)
-def fresh_nodes() -> Any:
-    remembered.reset()
-    yield
-    remembered.reset()
-
-
 @pytest.fixture
 async def engine(database: DatabaseSettings) -> AsyncIterator[Engine]:
     async with AsyncExitStack() as stack:

@@ -31,15 +31,6 @@ async def provider() -> AsyncIterator[ProviderServer]:
         yield server
 
 
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    async with AsyncExitStack() as stack:
-        pool = Pool(database, application_name="limiter")
-        await pool.open()
-        stack.push_async_callback(pool.close)
-        yield pool
-
-
 def calls_with(rates: Rates | None = None, *, wait: float = 300, **limits: RateSettings) -> Calls:
     named = {name.replace("__", ":").replace("_", "-"): limit for name, limit in limits.items()}
     settings = CallSettings(limits=named, wait=timedelta(seconds=wait))

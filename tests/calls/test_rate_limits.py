@@ -1,7 +1,6 @@
 """Slots of rate limits: the same promises for all processes together and for one by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
@@ -20,15 +19,6 @@ from outlast.storage.postgres.threads import ThreadStore
 # So long that the time a test takes does not matter.
 STEP, SOON = 1000.0, 30.0
 PATIENT = 1e6
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    async with AsyncExitStack() as stack:
-        pool = Pool(database, application_name="rates")
-        await pool.open()
-        stack.push_async_callback(pool.close)
-        yield pool
 
 
 @pytest.fixture(params=["shared", "local"])

@@ -11,16 +11,7 @@ from outlast.domain.acting import Principal, acting_for
 from outlast.domain.decision import Decision
 from outlast.domain.run import NewRun
 from outlast.storage.postgres.admission import AdmissionStore
-from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=2)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -17,14 +17,6 @@ from outlast.storage.postgres.runs import RunStore
 
 
 @pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=2)
-    await pool.open()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 def command(tmp_path, database_url):
     async def run(*arguments):
         return await asyncio.to_thread(outlast, "effects", *arguments, cwd=tmp_path, DATABASE_URL=database_url)

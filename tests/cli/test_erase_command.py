@@ -8,18 +8,9 @@ from typer.testing import CliRunner
 
 from outlast.cli.main import app
 from outlast.storage.postgres.audit import AuditLog
-from outlast.storage.postgres.pool import Pool
 from planted_rows import holding, plant
 
 KEY = "the key of the audit log, 32 bytes"
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=2)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

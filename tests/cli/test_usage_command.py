@@ -8,16 +8,7 @@ import pty
 import pytest
 from outlast_command import OUTLAST, environment, outlast
 
-from outlast.storage.postgres.pool import Pool
 from usage_rows import insert_usage, moment
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=2)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The examples as they are in the repository, on a database of the test's own; no key, no network."""
 
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -9,11 +10,13 @@ import pytest
 from outlast.agents.registry import Registry, find_project
 from outlast.domain.run import NewRun, RunStatus
 from outlast.runtime import Runtime
-from outlast.settings import Settings
+from outlast.settings import load
 from runtimes import working
 from waiting import until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("cli", "calls")]
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +68,9 @@ def outlast(database):
 
     @asynccontextmanager
     async def opened(folder):
-        settings = Settings(database=database)
-        opening = Runtime.open(settings, find_project(EXAMPLES / folder), application_name="test")
+        project = find_project(EXAMPLES / folder)
+        settings = load(project=project.settings, arguments={"database": database.model_dump()})
+        opening = Runtime.open(settings, project, application_name="test")
         async with opening as runtime, working(runtime):
             yield Started(runtime)
 

@@ -30,7 +30,7 @@ async def test_no_stored_answer_is_asked_for_again_when_the_next_worker_is_kille
     calling_fleet: Fleet, runs: Runs, provider: ProviderProcess
 ) -> None:
     asked = [await runs.enqueue("calling", {"said": []}) for _ in range(RUNS)]
-    for fault in ("call.journaled:exit:1:4", "call.replayed:exit:1:2"):
+    for fault in ("call.journaled:exit:1:4", "call.replayed:exit:1:1"):
         victim = start(calling_fleet, provider, fault)
         await asyncio.to_thread(victim.wait, 30)
         assert calling_fleet.struck()[-1] == (fault.split(":")[0], victim.pid)

@@ -154,16 +154,31 @@ BUDGETS = {
 }  # fmt: skip
 # Where a run asks, and nothing is stored that a kill could lose: tests/policies. `switch.stopped` is a drain.
 POLICIES = {"tool.refused", "tool.approved", "tool.disapproved", "policy.objected", "switch.stopped", "switch.turned"}
+# Killed at in test_review_kills.py; an output that fails or passes with a mark is looked at in tests/workers.
+REVIEWS = {
+    "review.repair.before", "review.escalated", "review.answered", "review.edited", "review.accepted", "review.failed"
+}  # fmt: skip
 # Looked at in tests/storage/postgres/test_audit_log.py and tests/server/test_erasure_routes.py.
 AUDIT = {"audit.head", "audit.lost"}
 # Looked at in tests/admission/test_pipeline.py.
 ADMISSION = {"admission.refused"}
+# Killed at in test_notification_kills.py; the last two are looked at in tests/notifications.
+NOTIFICATIONS = {
+    "notification.before_commit", "notification.sent", "notification.delivered", "notification.failed"
+}  # fmt: skip
+# Killed at in test_inbox_kills.py; the last two are looked at in tests/queues/test_question_rows.py.
+INBOX = {
+    "inbox.answered.before_commit", "inbox.answered", "inbox.expired.before_commit", "inbox.expired", "inbox.overdue",
+    "inbox.not_expired",
+}  # fmt: skip
+# A replay is one transaction that nothing follows: tests/recovery/test_reviving.py.
+REPLAYS = {"recovery.replayed"}
 BESIDE = {"stream.before_append", "stream.dropped", "webhook.delivered", "webhook.failed", "upkeep.deleted"}
 
 
 def test_every_point_has_a_test() -> None:
-    in_calls = CALLS | EFFECTS | WITHIN_CALLS | BUDGETS | POLICIES
-    elsewhere = CLIENTS | APART | CRONS | in_calls | ADMISSION | ENCRYPTION | AUDIT | BESIDE
+    in_calls = CALLS | EFFECTS | WITHIN_CALLS | BUDGETS | POLICIES | REPLAYS | REVIEWS
+    elsewhere = CLIENTS | APART | CRONS | in_calls | ADMISSION | ENCRYPTION | AUDIT | NOTIFICATIONS | BESIDE | INBOX
     assert KILLED_AT.keys() | elsewhere == POINTS.keys()
 
 

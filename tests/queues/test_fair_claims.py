@@ -12,18 +12,9 @@ from outlast.domain.intake import Intake
 from outlast.domain.outcome import Settlement
 from outlast.domain.run import RunStatus
 from outlast.storage.postgres.claiming import RunningCaps
-from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
 
 DONE = Settlement(status=RunStatus.SUCCEEDED)
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test-claims")
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What the end of a run leaves of its thread, and what a rollback takes back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,14 +26,6 @@ from waiting import until
 
 S = RunStatus
 FAILED = Failed(code="ValueError", message="ValueError: no", retryable=False)
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="ends", size=4)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ Heard = list[tuple[str, list[UUID]]]
 
 
 @pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test")
-    await pool.open()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 async def listening(database: DatabaseSettings, pool: Pool) -> AsyncIterator[tuple[Wakeup, Heard]]:
     heard: Heard = []
     async with Wakeup(database).running() as wakeup:

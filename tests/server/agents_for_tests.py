@@ -52,6 +52,9 @@ def talk(state: Conversation) -> dict[str, Any]:
         raise TypeError("no")
     if said == "silence":
         return {"intent": "none"}
+    if "money" in said:
+        decision = interrupt({"type": "escalation", "question": "May 5 EUR go? He is angry."})
+        return {"messages": [AIMessage(decision["decision"])], "intent": "money"}
     if "human" in said:
         answer = interrupt({"question": "What is your order number?"})
         return {"messages": [AIMessage(f"order {answer} found")], "intent": "order"}

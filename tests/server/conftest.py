@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_api import Api, Opens, client_of, working
+from server_api import Api, client_of
 
 from outlast.agents.project import Project, find_project
 from outlast.runtime import Runtime
 from outlast.settings import DatabaseSettings, RetrySettings, ServerSettings, Settings, WorkerSettings
 from outlast.testing.postgres import Databases
+from runtimes import Opens, working
 
 AGENTS = ("echo", "count", "ask", "hold", "broken", "chat")
 
@@ -52,7 +53,7 @@ async def api(databases: Databases, open_runtime: Opens) -> AsyncIterator[Api]:
     url = await databases.create()
     async with open_runtime(url) as runtime, working(runtime), client_of(runtime) as http:
         yield Api(runtime, http)
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(scope="module")
@@ -61,4 +62,4 @@ async def idle_api(databases: Databases, open_runtime: Opens) -> AsyncIterator[A
     url = await databases.create()
     async with open_runtime(url) as runtime, client_of(runtime) as http:
         yield Api(runtime, http)
-    await databases.drop(url)
+    await databases.leave(url)

@@ -1,17 +1,14 @@
 """An API in this process, with or without a worker."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from outlast.runtime import Runtime, work
+from outlast.runtime import Runtime
 from outlast.server.app import create_app
-
-Opens = Callable[..., AbstractAsyncContextManager[Runtime]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +34,3 @@ async def client_of(runtime: Runtime) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(runtime))
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
         yield client
-
-
-@asynccontextmanager
-async def working(runtime: Runtime) -> AsyncIterator[None]:
-    """Run a worker beside the block."""
-    worker = runtime.worker()
-    task = asyncio.create_task(work(runtime, worker))
-    try:
-        yield
-    finally:
-        worker.drain()
-        await task

@@ -35,7 +35,7 @@ async def used_up(databases, open_runtime):
         api = Api(runtime, http)
         await api.start(agent="echo", input={})
         yield api
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ async def full(databases, open_runtime):
         api = Api(runtime, http)
         await api.start(agent="echo", input={})
         yield api
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -99,11 +99,11 @@ async def test_a_tick_of_a_cron_that_a_limit_refuses_is_skipped_and_kept_with_it
 
 
 async def test_a_budget_is_402_with_its_figures(idle_api, monkeypatch):
-    async def refuse(_gate, _run):
+    async def refuse(_pipeline, _run, **_how):
         message = "budget 'team' is spent"
         raise BudgetExceeded(message, budget="team", limit=5_000_000, spent=5_000_000, unit="usd_micros")
 
-    monkeypatch.setattr("outlast.admission.gate.Gate.decide", refuse)
+    monkeypatch.setattr("outlast.admission.pipeline.Pipeline.decide", refuse)
     response = await idle_api.http.post("/agent/start", json=WAYS["/agent/start"])
 
     problem = response.json()

@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from server_api import client_of
+from server_api import Api, client_of
 
 from outlast.server.routes.chat import session_thread
 from outlast.settings import ServerSettings
+from runtimes import working
 
 
 async def say(api, message, **body):
@@ -71,6 +72,23 @@ async def test_of_two_answers_the_second_is_the_next_message(api):
     both = await asyncio.gather(say(api, "1", session_id=session), say(api, "2", session_id=session))
     replies = {response.json()["reply"] for response in both}
     assert replies in ({"order 1 found", "2: 2"}, {"order 2 found", "2: 1"})
+
+
+async def test_what_a_colleague_is_asked_the_user_neither_reads_nor_answers(databases, open_runtime):
+    url = await databases.create()
+    settings = ServerSettings(wait=timedelta(seconds=1))
+    async with (
+        open_runtime(url, server=settings) as runtime, working(runtime), client_of(runtime) as http,
+    ):  # fmt: skip
+        api = Api(runtime, http)
+        asked = (await say(api, "my money")).json()
+        assert (asked["reply"], asked["awaiting_human_input"]) == (None, True)
+
+        next_turn = await say(api, "approve", session_id=asked["session_id"])
+
+        assert next_turn.status_code == 202
+        assert next_turn.json()["task_id"] != asked["task_id"], "it waits behind the question"
+        assert (await http.get(f"/agent/status/{asked['task_id']}")).json()["status"] == "waiting"
 
 
 async def test_an_agent_that_says_nothing_does_not_repeat_itself(api):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langgraph_sdk.client import LangGraphClient
-from server_api import Api, Opens, client_of, working
+from server_api import Api, client_of
 
 from outlast import telemetry
 from outlast.agents.project import Project, find_project
@@ -27,6 +27,7 @@ from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.resealing import Resealing
 from outlast.storage.postgres.sealing import Sealed
 from outlast.storage.postgres.threads import ThreadQuery
+from runtimes import Opens, working
 
 MASTER = Secret("bmV3LW1hc3Rlci1rZXktb2YtMzItYnl0ZXMtMDEyMzQ=")
 ENCRYPTED = EncryptionSettings(
@@ -104,6 +105,8 @@ async def plant(api: Api) -> dict[str, Any]:
     await sdk.runs.join(thread, failed["run_id"])
     plain = await api.start(agent="whole", input=said(canary), config={"configurable": {"whose": next(canary)}})
     waiting = await api.ended(plain["task_id"])
+    asked = (await api.runtime.inbox().find(status="open"))[0][-1]
+    await api.runtime.inbox().comment(asked.id, next(canary))
     await api.runtime.feedback.add(
         (await api.runtime.queue.store.get(plain["task_id"])).id,
         "score", score=1.0, value=f'"{next(canary)}"'.encode(), comment=next(canary),

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from server_api import Api, Opens, client_of, working
+from server_api import Api, client_of
 
 from outlast import telemetry
 from outlast.secret import Secret
@@ -17,6 +17,7 @@ from outlast.settings_audit import AuditSettings
 from outlast.settings_encryption import EncryptionSettings
 from outlast.testing.postgres import Databases
 from planted_rows import holding
+from runtimes import Opens, working
 
 CANARIES = [f"canary-{number:02}-of-ann" for number in range(50)]
 
@@ -27,7 +28,7 @@ async def api(databases: Databases, open_runtime: Opens) -> AsyncIterator[Api]:
     settings = AuditSettings(key=Secret("the key of the audit log, 32 bytes".replace(" ", "-")))
     async with open_runtime(url, audit=settings) as runtime, working(runtime), client_of(runtime) as http:
         yield Api(runtime, http)
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def chat(api: Api, thread_id: str) -> None:
@@ -81,7 +82,7 @@ async def test_what_is_encrypted_is_handed_out_decrypted_and_its_keys_are_destro
         assert receipt["removed"]["data_keys"] == 1
         *_, end = (await http.post("/exports", json={"tenant": "default"})).text.splitlines()
         assert json.loads(end)["end"]["rows"] == 0
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_nothing_of_fifty_canaries_is_found_in_any_table_after_erasure(api: Api) -> None:
@@ -148,7 +149,7 @@ async def test_upkeep_cuts_audit_logs_off_by_age_where_an_age_is_set(databases: 
         for number in range(3):
             await runtime.audit.record("key.created", f"key:{number}")
         assert await runtime.upkeep().job("audit").work() == 2
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 async def test_who_answers_a_run_or_replays_it_stands_in_the_audit_log(api: Api) -> None:

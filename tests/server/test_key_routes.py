@@ -17,7 +17,7 @@ async def locked(databases, open_runtime) -> AsyncIterator[Api]:
     auth = AuthSettings(keys=True, failures_per_minute=0)
     async with open_runtime(url, auth=auth) as runtime, client_of(runtime) as http:
         yield Api(runtime, http)
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 @pytest.fixture

@@ -5,6 +5,10 @@
 Prints the seed, what was done, and every invariant that was broken (exit status 1, with the history's file). A run that
 its third dead worker would turn into a dead letter is what Outlast does by design; here a run's worker dies many times
 through no fault of the run, so OUTLAST_RETRY__MAX_CRASHES is raised to 100.
+
+Some runs are poisoned: one of their steps fails, before or after its effect, until the cause is removed. They become
+dead letters while workers are killed; then the cause is removed, all of them are replayed, a worker is killed once
+more, and every one has to succeed, with no effect done twice.
 """
 
 import argparse
@@ -24,10 +28,16 @@ from checker import Asked, observe, violations, write_history
 from fleet import SHRUNK, Fleet, Runs, WorkerProcess, Zygote, own_server
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torture_agents import EXPECTED
 from witness import seen
 
+from outlast.domain.dead_letter import DeadLetterQuery
 from outlast.domain.run import RunStatus
 from outlast.errors import Conflict
+from outlast.recovery.dead_letters import DeadLetters
+from outlast.storage.postgres.audit import AuditLog
+from outlast.storage.postgres.dead_letters import DeadLetterStore
+from outlast.storage.postgres.usage import UsageStore
 
 SETTINGS = {**SHRUNK, "OUTLAST_RETRY__MAX_CRASHES": "100", "OUTLAST_WORKER__CONCURRENCY": "12"}
 # What remains to be done when the last kill has fallen; far longer than it takes.
@@ -42,6 +52,8 @@ class Plan:
     kills: int
     workers: int
     seed: int
+    #: Of the runs, how many are poisoned.
+    poisoned_share: float = 0.15
     #: Of the kills, how many are freezes that end after the lease.
     frozen_share: float = 0.15
     pause: tuple[float, float] = (0.2, 0.8)
@@ -55,6 +67,9 @@ class Account:
     kills: int = 0
     freezes: int = 0
     answers: int = 0
+    #: Runs that were poisoned, and dead letters that were replayed.
+    poisoned: int = 0
+    replayed: int = 0
     by_agent: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
@@ -75,6 +90,7 @@ class Torture:
         """Do everything that was planned; return the invariants that were broken."""
         started = time.monotonic()
         await observe(self._runs)
+        self._poison.touch()
         for _ in range(self._plan.workers):
             self._fleet.start()
         async with asyncio.TaskGroup() as group:
@@ -83,6 +99,7 @@ class Torture:
             await self._kill()
             try:
                 await self._until_all_ended()
+                await self._cure()
             finally:
                 answering.cancel()
         self.account.seconds = time.monotonic() - started
@@ -99,6 +116,10 @@ class Torture:
             shared = agent in {"line", "wide"} and rng.random() < 0.25
             thread_id = f"shared-{agent}-{rng.randrange(4)}" if shared else f"own-{number}"
             given = {"seed": rng.random(), "slow": rng.choice([0.02, 0.05, 0.2])}
+            if not shared and rng.random() < self._plan.poisoned_share:
+                # On a shared thread others would go on meanwhile, from where the letter stands.
+                given |= {"poison": rng.choice(EXPECTED[agent]), "too_late": rng.random() < 0.5}
+                self.account.poisoned += 1
             run_id = await self._runs.enqueue(agent, given, thread_id=thread_id, priority=rng.randrange(3))
             self.account.asked.append(Asked(id=run_id, agent=agent, thread_id=thread_id))
             self.account.by_agent[agent] += 1
@@ -156,6 +177,21 @@ class Torture:
         victim.freeze()
         await asyncio.sleep(self._rng.uniform(1.0, 4.0))
         victim.wake()
+
+    @property
+    def _poison(self) -> Path:
+        return self._fleet.witness.parent / "poison"
+
+    async def _cure(self) -> None:
+        """Remove the cause, and replay every dead letter."""
+        pool = self._runs.pool
+        letters = DeadLetters(self._runs.queue, DeadLetterStore(pool), UsageStore(pool), AuditLog(pool))
+        self._poison.unlink()
+        done = await letters.replay_all(DeadLetterQuery(code="Poisoned"), rate=1000, limit=100_000)
+        self.account.replayed = len(done.run_ids)
+        for victim in self._fleet.living[:1]:
+            victim.kill()
+        await self._until_all_ended()
 
     async def _until_all_ended(self) -> None:
         deadline = time.monotonic() + _LAST_RUNS_SECONDS
@@ -252,6 +288,7 @@ async def _main() -> int:
         f"in {account.seconds:.0f} s"
     )
     console.print(f"{events['started']} executions of steps, {events['effect']} effects requested")
+    console.print(f"{account.poisoned} runs poisoned, {account.replayed} dead letters replayed after the cure")
     console.print(f"lost {lost}, stuck {stuck}, doubled {doubled}, other {len(found) - lost - stuck - doubled}")
     if found:
         for sentence in found[:40]:

@@ -19,6 +19,7 @@ async def test_nothing_is_lost_stuck_or_doubled_while_workers_are_killed(
 
     assert found == [], f"history: {tmp_path / 'history.json'}"
     assert account.kills + account.freezes == 18
+    assert account.poisoned == account.replayed > 0, "every dead letter was replayed, and succeeded"
 
 
 @pytest.mark.parametrize("trial", [1, 2])

@@ -1,8 +1,10 @@
 """The graphs that are tortured: each step tells the witness that it starts, has one effect, takes a while."""
 
 import asyncio
+import os
 import time
 from operator import add
+from pathlib import Path
 from random import Random
 from typing import Annotated, Any, TypedDict
 
@@ -10,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
-from witness import EPOCHS, say
+from witness import EPOCHS, PATH_VARIABLE, say
 
 import outlast.agents.progress as outlast_progress
 
@@ -24,6 +26,9 @@ class State(TypedDict, total=False):
     slow: float
     done: Annotated[list[str], add]
     answer: str
+    #: The step that fails until its cause is removed, and whether it does so after its effect.
+    poison: str
+    too_late: bool
 
 
 def identity(config: RunnableConfig) -> dict[str, Any]:
@@ -34,12 +39,26 @@ def identity(config: RunnableConfig) -> dict[str, Any]:
 
 
 async def step(name: str, state: dict[str, Any], config: RunnableConfig) -> str:
-    """Start, wait, cause one effect whose key is (run, task), end."""
+    """Start, wait, cause one effect whose key is (run, task), end; or fail, as long as there is poison."""
     who = identity(config)
     say("started", step=name, **who)
     await asyncio.sleep(Random(f"{state.get('seed')}:{name}").random() * state.get("slow", 0.05))
+    poisoned = state.get("poison") == name and is_poisoned()
+    if poisoned and not state.get("too_late"):
+        raise Poisoned(name)
     say("effect", step=name, **who)
+    if poisoned:
+        raise Poisoned(name)
     return name
+
+
+class Poisoned(Exception):
+    """What a run meets until somebody removes its cause."""
+
+
+def is_poisoned() -> bool:
+    """Whether the fault of this session is still there: a file beside the witness's."""
+    return (Path(os.environ[PATH_VARIABLE]).parent / "poison").exists()
 
 
 def _node(name: str) -> Any:
@@ -64,7 +83,7 @@ def _wide() -> Any:
         return {"done": [await step(f"branch{state['number']}", state, config)]}
 
     def fan_out(state: State) -> list[Send]:
-        shared = {"seed": state["seed"], "slow": state.get("slow", 0.05)}
+        shared = {name: state[name] for name in ("seed", "slow", "poison", "too_late") if name in state}
         return [Send("branch", {**shared, "number": number}) for number in range(BRANCHES)]
 
     builder = StateGraph(State)

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 from uuid import UUID
 
-import uuid_utils.compat as uuid_utils
-
+from outlast.admission.answering import resuming
 from outlast.calls.budgets import Budgets
 from outlast.domain.acting import Principal, acting_for, principal
 from outlast.domain.budget import QUESTION, Budget, Cost, Line, Standing
 from outlast.domain.intake import Intake, Resume
-from outlast.domain.run import NewRun, RunStatus, RunView
+from outlast.domain.run import RunStatus, RunView
 from outlast.errors import Conflict, InvalidInput, NotFound
 from outlast.queues.queue import RunQueue
 from outlast.storage.postgres.audit import AuditLog
@@ -169,14 +168,8 @@ class BudgetDesk:
 
     async def _resume(self, view: RunView, answers: Mapping[str, Any]) -> None:
         user, key_id = await self._store.owner(view.id)
-        run = NewRun(
-            id=uuid_utils.uuid7(), thread_id=view.thread_id, agent=view.agent, input=None, config=view.config,
-            metadata=view.metadata, priority=view.priority, max_attempts=view.max_attempts,
-            options=replace(view.options, command={"resume": answers}, checkpoint=None, live=False),
-            assistant_id=view.assistant_id, temporary=view.temporary, webhook=view.webhook,
-        )  # fmt: skip
         with acting_for(Principal(tenant=principal().tenant, user=user, key_id=key_id)):
-            await self._queue.admit(run, Intake(resume=Resume(answers)))
+            await self._queue.admit(resuming(view, answers), Intake(resume=Resume(answers)))
 
 
 def _is_about(interrupt: Mapping[str, Any], name: str) -> bool:

@@ -67,7 +67,8 @@ class Codec:
         """
         try:
             return unpack_all(data, self._unpack_hook)
-        except Exception:  # noqa: BLE001 - the parser hides what a hook raised
+        # The parser hides what a hook raised: any error may be one that the slow way decodes, or can name.
+        except Exception:  # noqa: BLE001 - see above
             return self._decode_slowly(data, path)
 
     def fingerprint(self, value: object) -> bytes:
@@ -89,7 +90,8 @@ class Codec:
             data = packb(value, hook, fmt.PACK)
             if not _may_hold_bytes(data) or not holds_buffer(value, self._registry.contents, entry_for):
                 return data
-        except Exception:  # noqa: BLE001, S110 - the packer raises one bare TypeError for everything
+        # The packer tells nothing of what it refuses, nor where; the slow way packs it, or says so.
+        except Exception:  # noqa: BLE001, S110 - see above
             pass
         return _pack_slowly(SlowEncoder(entry_for), value, path)
 

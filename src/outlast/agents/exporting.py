@@ -20,6 +20,7 @@ _JSON: Final = frozenset({
     ("run_details", "input"), ("run_details", "output"), ("run_details", "answer"), ("run_details", "options"),
     ("effects", "arguments"), ("effects", "answer"), ("crons", "payload"), ("crons", "template"),
     ("run_events", "data"), ("run_feedback", "value"),
+    ("questions", "value"), ("questions", "answer"), ("question_notes", "body"),
 })  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, Interrupt
 
 from outlast.agents import calling, step_limit
+from outlast.agents.checking import Checks
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.chunks import Part
 from outlast.agents.first_step import after_input
@@ -26,6 +27,8 @@ from outlast.domain.outcome import Drained, Failed, Outcome, Succeeded, Waiting
 from outlast.domain.run import ClaimedRun
 from outlast.errors import NotFound
 
+# LangGraph's key of `configurable` that says whether a graph goes on.
+_RESUMING = "__pregel_resuming"
 # LangGraph's channel that makes a node run next.
 _TRIGGER = "branch:to:"
 
@@ -37,6 +40,15 @@ class _Start:
     given: Any
     config: RunnableConfig
     head: CheckpointTuple | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a graph is called with in the place of what the run begins with; None: it goes on from where it stands."""
+
+    value: Any
+    #: The graph was called in this attempt before.
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -67,23 +79,27 @@ async def execute(
     store: BaseStore | None = None,
     recursion_limit: int = 25,
     callbacks: Sequence[Any] = (),
+    given: Given | None = None,
+    checks: Checks | None = None,
 ) -> Outcome:
     """Take the graph as far as it goes; what it says on the way goes to the recorder.
+
+    A graph that has ended and is called with None does nothing, and says its state once more.
 
     Raises LeaseLost when the run has another owner, and whatever the graph raises.
     """
     graph = _equipped(agent, saver, store)
+    graph = graph if checks is None else checks.graph(graph)
     step_limit.default_to(recursion_limit)
     config = calling.run_config(run, version=agent.version)
     config["callbacks"] = list(callbacks)
-    start = await _start(saver, run, config)
+    start = await _start(saver, run, config) if given is None else _start_with(given, run, config)
     if isinstance(start.given, Waiting):
         return start.given
-    if start.head is not None and _resumes(start.given):
-        mismatch = await _version_mismatch(graph, agent, run, start)
-        if mismatch is not None:
-            return mismatch
-    recorder.begin()
+    if (mismatch := await _version_mismatch(graph, agent, run, start)) is not None:
+        return mismatch
+    if given is None or not given.again:
+        recorder.begin()
     said = _Said()
     arguments = calling.graph_arguments(run, graph) | {"control": control}
     try:
@@ -92,11 +108,7 @@ async def execute(
         return Drained()
     except GraphRecursionError as error:
         return await step_limit.failure(error, graph, _thread(run))
-    if said.interrupts or _has_breakpoints(graph, run):
-        waiting = await _waiting(graph, saver, run, said)
-        if waiting is not None:
-            return waiting
-    return _succeeded(graph, saver, run, said)
+    return await _waiting(graph, saver, run, said) or _succeeded(graph, saver, run, said)
 
 
 def _equipped(agent: Agent, saver: Checkpointer, store: BaseStore | None) -> Any:
@@ -107,9 +119,21 @@ def _equipped(agent: Agent, saver: Checkpointer, store: BaseStore | None) -> Any
     return graph
 
 
-async def _start(saver: Checkpointer, run: ClaimedRun, config: RunnableConfig) -> _Start:
+def _start_with(given: Given, run: ClaimedRun, config: RunnableConfig) -> _Start:
+    _trace(run, config)
+    if given.value is not None:
+        # LangGraph takes an input with the run id of the last checkpoint for a run that goes on, and drops it.
+        config["configurable"] = {**(config.get("configurable") or {}), _RESUMING: False}
+    return _Start(given=given.value, config=config)
+
+
+def _trace(run: ClaimedRun, config: RunnableConfig) -> None:
     if run.options.tracer is not None:
         config["callbacks"] = [*cast("list[Any]", config.get("callbacks")), calling.tracer(run.options.tracer)]
+
+
+async def _start(saver: Checkpointer, run: ClaimedRun, config: RunnableConfig) -> _Start:
+    _trace(run, config)
     head = await saver.aget_tuple(_thread(run)) if _needs_head(run) else None
     checkpoint = calling.checkpoint_of(run)
     if checkpoint is None or (head is not None and calling.is_of(run, head)):
@@ -157,7 +181,9 @@ async def _version_mismatch(graph: Any, agent: Agent, run: ClaimedRun, start: _S
 
     LangGraph would find nothing to do and call the run finished, and an answer would be dropped.
     """
-    head = cast("CheckpointTuple", start.head)
+    head = start.head
+    if head is None or not _resumes(start.given):
+        return None
     before = head.metadata.get("graph_version")
     if before in (None, agent.version):
         return None
@@ -203,7 +229,9 @@ def _names(channels: Any) -> Any:
 
 
 async def _waiting(graph: Any, saver: Checkpointer, run: ClaimedRun, said: _Said) -> Waiting | None:
-    """Return what the run waits for; None when it only passed a breakpoint's check."""
+    """Return what the run waits for; None when it asks nothing, or only passed a breakpoint's check."""
+    if not said.interrupts and not _has_breakpoints(graph, run):
+        return None
     head = await saver.aget_tuple(_thread(run))
     interrupts = [_question(interrupt, said) for interrupt in said.interrupts.values()]
     if not interrupts:

@@ -73,6 +73,7 @@ async def repeated(tries: int, settings: CallSettings, call: Callable[[], Awaita
     for attempt in range(1, tries):
         try:
             return await call()
+        # A tool raises what it likes; what no further try would change is raised again.
         except Exception as error:
             delay = _delay(attempt, settings)
             if not is_worth_repeating(error) or not _has_time(delay):
@@ -86,6 +87,7 @@ def repeated_sync(tries: int, settings: CallSettings, call: Callable[[], T]) -> 
     for attempt in range(1, tries):
         try:
             return call()
+        # See `repeated`.
         except Exception as error:
             if not is_worth_repeating(error):
                 raise

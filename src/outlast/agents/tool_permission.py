@@ -11,6 +11,9 @@ from outlast.calls import scope, tool_policy
 from outlast.calls.bridging import elsewhere, home_of, wait_for
 from outlast.telemetry import emit
 
+_CORRECT = "Correct them and call it again, or go on without it."
+_GIVE_UP = "Do not try it again; go on without it, or say what you cannot do."
+
 
 async def asked(request: ToolCallRequest) -> ToolMessage | None:
     """Return the refusal for the model; None: it may be called. Raises what ends the task, see `tool_policy`."""
@@ -49,5 +52,5 @@ def _refusal(request: ToolCallRequest, why: str) -> ToolMessage:
     name = request.tool_call["name"]
     running = scope.current.get()
     emit("tool.refused", run_id=running.run_id if running is not None else None, tool=name)
-    text = f"{name} was not called: {why}. Do not try it again; go on without it, or say what you cannot do."
+    text = f"{name} was not called: {why}. {_CORRECT if isinstance(why, tool_policy.WrongArguments) else _GIVE_UP}"
     return ToolMessage(text, name=name, tool_call_id=request.tool_call["id"], status="error")

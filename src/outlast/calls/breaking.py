@@ -30,6 +30,7 @@ def breaking(calls: "Calls") -> Layer:
             try:
                 answer = await following(call)
                 require_whole(answer, target.provider)
+            # SDKs share no class of errors, and a call that was given up says something too; all of it is raised again.
             except (Exception, asyncio.CancelledError) as error:
                 await _tell(breakers, permit, error, hurried=call.deadline.left <= 0)
                 raise

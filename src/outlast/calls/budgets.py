@@ -142,8 +142,8 @@ class Budgets:
         """Return why there is no reservation: where the counters stand; None: it is made."""
         try:
             held = await self.store.reserve(key, lines, cost, attempt)
+        # It may be there all the same: the answer got lost, or nobody waited for it. Nothing was asked.
         except BaseException:
-            # It may be there all the same: the answer got lost, or nobody waited for it. Nothing was asked.
             self.settle(key, Cost(0, 0))
             raise
         return None if held.fits else held.standings

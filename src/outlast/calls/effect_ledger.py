@@ -77,8 +77,8 @@ class EffectLedger:
                     finished = self._concluded(effect, over)
                 if finished is not None:
                     return finished.value
+        # However it ended: whoever tries again in the same execution means the same effect.
         except BaseException:
-            # Whoever tries again in the same execution means the same effect.
             effect.execution.taken.discard(effect.key)
             raise
 
@@ -103,6 +103,7 @@ class EffectLedger:
                 flight.land()
         try:
             return self._concluded(effect, over)
+        # As in `perform`: a further try means the same effect.
         except BaseException:
             effect.execution.taken.discard(effect.key)
             raise

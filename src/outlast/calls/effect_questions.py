@@ -105,6 +105,7 @@ def _ask_next(scope: Scope, execution: Execution) -> None:
     place = len(questions.answers)
     try:
         questions.answers.append(scope.ask(_question(execution, asked[place], place)))
+    # The interrupt of the graph above all, which is no Exception: whoever asks next in this task ends the same way.
     except BaseException as error:
         questions.ended = error
         raise
@@ -116,7 +117,8 @@ def _question(execution: Execution, asked: Asked, place: int) -> dict[str, Any]:
     if asked.key.startswith(APPROVAL):
         return _approval(execution, asked, place)
     row = execution.task.rows.get(asked.key)
-    question: dict[str, Any] = {"type": "effect_unknown", "key": asked.key, "how": _HOW}
+    why = {"code": "effect_unknown", "text": "nobody knows whether the effect was applied"}
+    question: dict[str, Any] = {"type": "effect_unknown", "key": asked.key, "how": _HOW, "reasons": [why]}
     if row is not None:
         question |= {
             "effect": row.name, "arguments": orjson.loads(row.arguments), "since": row.begun_at.isoformat(),
@@ -130,7 +132,10 @@ def _question(execution: Execution, asked: Asked, place: int) -> dict[str, Any]:
 def _approval(execution: Execution, asked: Asked, place: int) -> dict[str, Any]:
     # Without its call, which may come a moment later: whoever answers can look at what the model has said last.
     shown = execution.questions.approvals.get(asked.key, {})
-    question: dict[str, Any] = {"type": "tool_approval", "key": asked.key, "how": _APPROVE, **shown}
+    why = {"code": "policy", "text": f"policy {shown.get('policy', 'of tools')!r} wants a person to be asked"}
+    question: dict[str, Any] = {
+        "type": "tool_approval", "key": asked.key, "how": _APPROVE, "reasons": [why], **shown
+    }  # fmt: skip
     if asked in execution.task.asked[:place]:
         question["problem"] = "the last answer was none to this question; see `how`"
     return question

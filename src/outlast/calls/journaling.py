@@ -66,8 +66,8 @@ async def _fresh(following: Handler, call: ModelCall, known: Memory, asked: Aske
     except asyncio.CancelledError:
         known.keep_soon(call.spent)
         raise
+    # Whatever a call fails with for good is raised again, once it is marked.
     except Exception:
-        # Whatever a call fails with for good is raised again, once it is marked.
         await _mark(call, known, asked)
         raise
     _name(call, answer)

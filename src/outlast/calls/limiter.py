@@ -135,8 +135,8 @@ def limited(calls: "Calls") -> Layer:
             await limiter.held(call, target)
             try:
                 return await following(call)
+            # Only looked at on its way: a 429 holds back what comes next.
             except Exception as error:
-                # Only looked at on its way: a 429 holds back what comes next.
                 limiter.hold(target, error)
                 raise
 
@@ -169,8 +169,8 @@ class Limiter:
         slot = await self._admitted(call, target, limits)
         try:
             answer = await following(call)
+        # Whatever the provider raised goes on; a 429 among it pauses everybody first.
         except Exception as error:
-            # Whatever the provider raised goes on; a 429 among it pauses everybody first.
             await self._refused(limits, slot, error)
             raise
         await self._settled(call, limits, slot)
@@ -215,8 +215,8 @@ class Limiter:
         try:
             while missing := [share for name, share in shares.items() if name not in slot.taken]:
                 await self._wait_for(call, target, slot, missing)
+        # Nobody asks at that time now; the next one may.
         except BaseException:
-            # Nobody asks at that time now; the next one may.
             await self._give_back(slot)
             raise
 

@@ -48,8 +48,8 @@ def retried(calls: "Calls", *, rng: Random | None = None) -> Layer:
             while True:
                 try:
                     return await following(call)
+                # SDKs share no class of errors; what is none of a provider's is raised again as it is.
                 except Exception as error:
-                    # SDKs share no class of errors; what is none of a provider's is raised again as it is.
                     failure = _judged(call, target, error, failed)
                     if failure is None:
                         raise

@@ -6,10 +6,10 @@ subagents included. Without one, a call is outside of a run and goes without wha
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 from uuid import UUID
 
 from outlast.calls.deadline import Deadline
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from outlast.calls.effect_ledger import EffectLedger
     from outlast.calls.memory import Memory
     from outlast.calls.services import Calls
+    from outlast.domain.admission import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,23 @@ class Place:
     def key(self) -> bytes:
         """Return 16 bytes that stand for the task in the database."""
         return hashlib.blake2b(self.task.encode(), digest_size=16).digest()
+
+
+class ToolChecks(Protocol):
+    """What the agent's validators say of the arguments of a tool, before it is called."""
+
+    def concerns(self, tool: str) -> bool:
+        """Whether any of them looks at this tool."""
+        ...
+
+    async def verdict(
+        self, tool: str, arguments: Mapping[str, Any], *, ask: bool = False
+    ) -> "tuple[Verdict, Sequence[Mapping[str, str]]]":
+        """Return whether it may be called (`Refuse`: the model is told), and why not; raises what ends the task.
+
+        `ask`: a person was asked about this call, so a person it is.
+        """
+        ...
 
 
 Locate = Callable[[], Place | None]
@@ -81,6 +99,8 @@ class Scope:
     ask: Ask
     #: Ends the task without failing it, and with it the attempt: the run is handed back and goes on later.
     stop: Stop = field(default=cannot_stop, repr=False)
+    #: What looks at arguments of tools; None: nothing does.
+    tools: ToolChecks | None = None
     #: What the graph ends a task with that has not failed, as the above does.
     bubbles: tuple[type[BaseException], ...] = ()
     #: The effects of the attempt, once there is one.

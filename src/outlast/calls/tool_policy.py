@@ -28,6 +28,12 @@ from outlast.telemetry import emit
 passed: Final[ContextVar[str | None]] = ContextVar("outlast_passed_tool", default=None)
 
 
+class WrongArguments(str):
+    """An objection to the arguments alone: the tool may be called with others."""
+
+    __slots__ = ()
+
+
 def is_asked(scope: Scope | None) -> bool:
     """Whether anybody may have something against a tool of this run, as far as is known without looking."""
     policing = None if scope is None else scope.calls.policing
@@ -35,7 +41,7 @@ def is_asked(scope: Scope | None) -> bool:
         return False
     board = policing.board
     stops = board.stops(scope.tenant, scope.agent) is not None or board.has_tools_off(scope.tenant)
-    return stops or policing.engine.concerns("tool")
+    return stops or policing.engine.concerns("tool") or scope.tools is not None
 
 
 async def objection(scope: Scope, tool: str, arguments: Mapping[str, Any]) -> str | None:
@@ -46,7 +52,7 @@ async def objection(scope: Scope, tool: str, arguments: Mapping[str, Any]) -> st
     policing = scope.calls.policing
     if policing is None:
         return None
-    if not policing.engine.concerns("tool"):
+    if not policing.engine.concerns("tool") and not _is_checked(scope, tool):
         await pass_switches(scope, tool=tool)
         return None
     if scope.calls.effects is None:
@@ -78,6 +84,29 @@ async def _decide(
                 return "a person would have to be asked, and there is nobody here"
             shown_as = {"policy": outcome.by, "question": question, "tool": tool}
             return await _asked(scope, execution, arguments, shown_as)
+        case _:
+            return await _checked(scope, tool, arguments, execution)
+
+
+def _is_checked(scope: Scope, tool: str) -> bool:
+    return scope.tools is not None and scope.tools.concerns(tool)
+
+
+async def _checked(scope: Scope, tool: str, arguments: Mapping[str, Any], execution: Execution | None) -> str | None:
+    """Ask the validators of the tool's arguments."""
+    if scope.tools is None or not scope.tools.concerns(tool):
+        return None
+    # A person who was asked about this call has the last word, however often the model was told before a crash.
+    was_asked = execution is not None and await _was_asked(scope, execution, tool, arguments)
+    verdict, reasons = await scope.tools.verdict(tool, arguments, ask=was_asked)
+    match verdict:
+        case Refuse(reason=reason):
+            return WrongArguments(reason)
+        case AskHuman(question=question) if execution is not None:
+            shown_as = {"policy": "validation", "question": question, "tool": tool, "reasons": list(reasons)}
+            return await _asked(scope, execution, arguments, shown_as)
+        case AskHuman():
+            return "a person would have to be asked, and there is nobody here"
         case _:
             return None
 
@@ -129,11 +158,23 @@ async def _others(execution: Execution) -> None:
         questions.undecided += 1
 
 
+async def _was_asked(scope: Scope, execution: Execution, tool: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the task has asked a person about this call, before it was executed again."""
+    ledger = ledger_of(scope)
+    await ledger.memory.load(execution)
+    name = f"{_name(scope, tool, hashed(arguments, ledger.codec))}:"
+    return any(asked.key.startswith(name) for asked in execution.task.asked)
+
+
+def _name(scope: Scope, tool: str, args_hash: bytes) -> str:
+    return effect_questions.APPROVAL + hashlib.sha256(orjson.dumps([scope.tenant, tool]) + args_hash).hexdigest()
+
+
 def _key(scope: Scope, tool: str, args_hash: bytes, next_ordinal: Any) -> str:
     """Return what the approval is for. Of two equal calls in one task each is asked about."""
-    name = hashlib.sha256(orjson.dumps([scope.tenant, tool]) + args_hash).hexdigest()
-    ordinal: int = next_ordinal(f"{effect_questions.APPROVAL}{name}")
-    return f"{effect_questions.APPROVAL}{name}:{ordinal}"
+    name = _name(scope, tool, args_hash)
+    ordinal: int = next_ordinal(name)
+    return f"{name}:{ordinal}"
 
 
 def _said(answer: Any) -> str | None:

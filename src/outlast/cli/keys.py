@@ -55,8 +55,8 @@ def create_key(
     \b
     Scopes: runs:read runs:write threads:read threads:write assistants:read
             assistants:write store:read store:write crons:read crons:write
-            inbox:answer usage:read metrics:read budgets:read budgets:write
-            keys:admin admin
+            inbox:read inbox:answer usage:read metrics:read budgets:read
+            budgets:write keys:admin admin
 
     \b
     Examples:

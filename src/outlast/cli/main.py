@@ -17,15 +17,21 @@ from outlast.cli import (
     audit,
     budget,
     db,
+    dlq,
     effects,
     encryption,
     erasing,
     importing,
+    inbox,
     keys,
+    notifications,
     policy,
+    recover,
     runs,
     switch,
+    threads,
     usage,
+    validating,
 )
 from outlast.cli.failures import exit_code, message, wrong_usage
 from outlast.errors import OutlastError
@@ -66,10 +72,15 @@ app = typer.Typer(
     cls=_Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
 )
 app.add_typer(runs.app, name="runs")
+app.add_typer(inbox.app, name="inbox")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(recover.app, name="recover")
+app.add_typer(threads.app, name="threads")
 app.add_typer(effects.app, name="effects")
 app.add_typer(budget.app, name="budget")
 app.add_typer(policy.app, name="policy")
 app.add_typer(switch.app, name="switch")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(db.app, name="db")
 app.add_typer(encryption.app, name="encryption")
 app.add_typer(keys.app, name="keys")
@@ -234,6 +245,7 @@ def _arguments(
 
 # Last in the list of commands.
 app.command("usage")(usage.show_usage)
+app.command("validate")(validating.validate)
 app.command("erase")(erasing.erase)
 app.command("export")(erasing.export)
 app.command("admission")(admission.show_admission)

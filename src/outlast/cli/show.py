@@ -89,9 +89,9 @@ def _admission(recorded: "Recorded | None") -> str:
 def _next_step(run: RunView) -> str:
     match run.status:
         case RunStatus.WAITING:
-            return f"It waits for a person: outlast runs answer {run.id} '\"the answer\"'"
+            return f"It waits for a person: see outlast inbox list, or outlast runs answer {run.id} '\"the answer\"'"
         case RunStatus.INTERRUPTED:
-            return "It asked a person, and ended; the answer is another run of its thread, with command.resume."
+            return "It asked a person, and ended: see outlast inbox list. The answer is another run of its thread."
         case RunStatus.FAILED:
             return f"When the cause is repaired, it can go on from its last saved step: outlast runs replay {run.id}"
         case RunStatus.RUNNING if run.cancel_requested_at is not None:

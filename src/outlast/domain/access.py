@@ -16,13 +16,13 @@ from outlast.errors import Forbidden, InvalidInput
 #: Every scope there is.
 SCOPES: Final = (
     "runs:read", "runs:write", "threads:read", "threads:write", "assistants:read", "assistants:write", "store:read",
-    "store:write", "crons:read", "crons:write", "inbox:answer", "usage:read", "metrics:read", "budgets:read",
-    "budgets:write", "keys:admin", "admin",
+    "store:write", "crons:read", "crons:write", "inbox:read", "inbox:answer", "usage:read", "metrics:read",
+    "budgets:read", "budgets:write", "dlq:read", "dlq:write", "keys:admin", "admin",
 )  # fmt: skip
 #: Includes all others.
 ADMIN: Final = "admin"
 #: What is for those who run the server, or answer for its costs.
-OPERATOR_SCOPES: Final = frozenset({"budgets:read", "budgets:write", "keys:admin", ADMIN})
+OPERATOR_SCOPES: Final = frozenset({"budgets:read", "budgets:write", "dlq:read", "dlq:write", "keys:admin", ADMIN})
 #: What a client of the API needs; what a key may do for which nothing else was said.
 CLIENT_SCOPES: Final = frozenset(SCOPES) - OPERATOR_SCOPES - {"metrics:read"}
 #: What changes nothing.

@@ -7,14 +7,17 @@ from uuid import UUID
 from outlast.errors import InvalidInput
 
 TYPE: Final = "approval"
-# In a chat the answer is a text.
+# Whoever answers by hand writes a word.
 _WORDS: Final[Mapping[str, bool]] = {"yes": True, "no": False, "true": True, "false": False}
 _HOW: Final = 'Answer true, or {"approved": true}, and the run begins; false, and it is cancelled.'
 
 
 def approval_question(run_id: UUID, approval: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the person is asked, in the shape of any question of a run."""
-    value = {"type": TYPE, "question": approval["question"], "reason": approval["reason"], "how": _HOW}
+    why = {"code": "policy", "text": approval["reason"] or "a policy wants a person to be asked"}
+    value = {
+        "type": TYPE, "question": approval["question"], "reason": approval["reason"], "reasons": [why], "how": _HOW
+    }  # fmt: skip
     return {"id": run_id.hex, "value": value}
 
 

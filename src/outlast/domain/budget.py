@@ -162,6 +162,7 @@ class Question:
             "type": QUESTION, "budget": self.budget, "subject": self.subject, "limit": amount(self.limit, self.unit),
             "spent": amount(self.spent, self.unit), "how": _HOW,
             "resets_at": None if self.resets_at is None else self.resets_at.isoformat(),
+            "reasons": [{"code": "budget_exhausted", "text": f"budget {self.budget!r} of {self.subject!r} is spent"}],
         }  # fmt: skip
 
 

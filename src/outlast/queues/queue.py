@@ -146,20 +146,24 @@ class RunQueue:
     async def answer(self, run_id: UUID, answer: Any) -> RunStatus:
         """Give a waiting run its answer; return its status. Raises as `RunStore.answer`."""
         status = await self.store.answer(run_id, answer)
-        if status is not RunStatus.QUEUED:
-            self._wakeup.tell(SETTLED, [run_id])
-        self._wakeup.tell(QUEUED)
+        self.tell_answered(run_id, ended=status is not RunStatus.QUEUED)
         await self._note("run.answered", run_id, answer)
         return status
+
+    def tell_answered(self, run_id: UUID, *, ended: bool) -> None:
+        """Tell that a run goes on with an answer, or that it has ended with that, once it is committed."""
+        if ended:
+            self._wakeup.tell(SETTLED, [run_id])
+        self._wakeup.tell(QUEUED)
 
     def switched(self) -> None:
         """Tell that something was switched off or on: who holds runs back looks again, and so do workers."""
         self._wakeup.tell(SWITCHED)
         self._wakeup.tell(QUEUED)
 
-    async def replay(self, run_id: UUID) -> RunStatus:
-        """Give a failed run another set of attempts."""
-        status = await self.store.replay(run_id)
+    async def replay(self, run_id: UUID, *, delay: timedelta = timedelta(0), most: int | None = None) -> RunStatus:
+        """Give a failed run another set of attempts; raises as `RunStore.replay`."""
+        status = await self.store.replay(run_id, delay=delay, most=most)
         self._wakeup.tell(QUEUED)
         await self._note("run.replayed", run_id)
         return status

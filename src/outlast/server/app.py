@@ -42,6 +42,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app = FastAPI(title="Outlast", version=outlast.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.runtime = runtime
     app.state.gate = runtime.gate()
+    app.state.inbox = runtime.inbox()
     # Tasks that outlive the request that began them.
     app.state.background = set[asyncio.Task[None]]()
     app.state.auth = load_callers(runtime)

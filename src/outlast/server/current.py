@@ -6,6 +6,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from outlast.admission.gate import Gate
+from outlast.inbox.inbox import Inbox
 from outlast.runtime import Runtime
 
 
@@ -19,6 +20,11 @@ def gate_of(connection: HTTPConnection) -> Gate:
     return cast("Gate", connection.app.state.gate)
 
 
+def inbox_of(connection: HTTPConnection) -> Inbox:
+    """Return the questions to people."""
+    return cast("Inbox", connection.app.state.inbox)
+
+
 # Async, though they wait for nothing: FastAPI would run them in a thread otherwise.
 async def _runtime(connection: HTTPConnection) -> Runtime:
     return runtime_of(connection)
@@ -28,5 +34,10 @@ async def _gate(connection: HTTPConnection) -> Gate:
     return gate_of(connection)
 
 
+async def _inbox(connection: HTTPConnection) -> Inbox:
+    return inbox_of(connection)
+
+
 CurrentRuntime = Annotated[Runtime, Depends(_runtime)]
 CurrentGate = Annotated[Gate, Depends(_gate)]
+CurrentInbox = Annotated[Inbox, Depends(_inbox)]

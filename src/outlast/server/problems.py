@@ -44,6 +44,7 @@ STATUS: Final[Mapping[str, HTTPStatus]] = {
     "thread_busy": HTTPStatus.CONFLICT,
     "nothing_to_resume": HTTPStatus.CONFLICT,
     "already_answered": HTTPStatus.CONFLICT,
+    "question_changed": HTTPStatus.CONFLICT,
     "run_ended": HTTPStatus.CONFLICT,
     "lease_lost": HTTPStatus.CONFLICT,
     "state_unreadable": HTTPStatus.CONFLICT,

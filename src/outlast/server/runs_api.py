@@ -26,6 +26,7 @@ from outlast.domain.run import RunStatus, RunView
 from outlast.domain.wire import result_body
 from outlast.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound
 from outlast.runtime import Runtime
+from outlast.server import agent_inbox
 from outlast.server.auth.access import allowed, stamps, user_of
 from outlast.server.current import gate_of, runtime_of
 from outlast.server.node_names import check_nodes
@@ -84,6 +85,7 @@ async def wanted_run(
     runtime = runtime_of(connection)
     assistant = await _assistant(connection, runtime, body.assistant_id)
     body, access = await _authorized(connection, body, thread_id, assistant)
+    body = await _heard(runtime, body, thread_id, access)
     config, context = _config(body), body.context or {}
     if merge:
         config, context = merged(assistant, config, context)
@@ -176,6 +178,15 @@ async def _authorized(
     choices = {name: value[name] for name in _CHOICES if value.get(name) is not None}
     given = body.model_dump(exclude_unset=True, exclude=set(_KWARGS))
     return checked(type(body), {**given, **choices, **(value.get("kwargs") or {})}), access
+
+
+async def _heard(runtime: Runtime, body: RunBody, thread_id: str | None, access: str | None) -> RunBody:
+    """Return the body with an answer in Agent Inbox's shape as whoever has asked understands it."""
+    if body.command is None or thread_id is None or not agent_inbox.is_reply(body.command.resume):
+        return body
+    thread = await runtime.threads.get(thread_id, access=access)
+    resume = agent_inbox.heard(body.command.resume, thread)
+    return body.model_copy(update={"command": body.command.model_copy(update={"resume": resume})})
 
 
 def _config(body: RunBody) -> dict[str, Any]:

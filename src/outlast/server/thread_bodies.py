@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from outlast.domain.thread import ThreadStatus, ThreadView, Ttl, TtlStrategy
 from outlast.errors import InvalidInput
 from outlast.runtime import Runtime
+from outlast.server import agent_inbox
 from outlast.server.paging import Limit, Offset, SortOrder, partial_model
 from outlast.server.run_bodies import Body, CheckpointBody, CommandBody, Name, SendBody
 
@@ -181,7 +182,7 @@ def thread_body(thread: ThreadView, *, ttl: bool = False) -> dict[str, Any]:
         "status": thread.status,
         "config": thread.config,
         "values": thread.values,
-        "interrupts": thread.interrupts,
+        "interrupts": agent_inbox.shown(thread.interrupts),
         "error": thread.error,
     }
     if ttl:

@@ -15,7 +15,7 @@ from outlast.agents.jsonable import jsonable
 from outlast.agents.registry import AccessContext
 from outlast.agents.states import address, bound, mark_of, read_state
 from outlast.domain.assistant import Assistant
-from outlast.domain.thread import ThreadState, ThreadStatus, ThreadView
+from outlast.domain.thread import ThreadMark, ThreadState, ThreadStatus, ThreadView
 from outlast.errors import AgentLoadError, InvalidInput, NotFound, StateError
 from outlast.runtime import Runtime
 from outlast.server.auth.users import User
@@ -81,7 +81,7 @@ async def current(runtime: Runtime, thread: ThreadView, *, user: User | None = N
             snapshot = await read_state(opened.graph, address(thread.id, None, opened.configurable))
     except _UNREADABLE:
         return thread
-    mark = mark_of(snapshot)
+    mark = _with_reviews(thread, mark_of(snapshot))
     await runtime.threads.refresh(thread, mark)
     idle = thread.status is ThreadStatus.IDLE and mark.state is ThreadState.INTERRUPTED
     return replace(
@@ -93,6 +93,15 @@ async def current(runtime: Runtime, thread: ThreadView, *, user: User | None = N
         waiting_at=mark.waiting_at,
         stale=False,
     )
+
+
+def _with_reviews(thread: ThreadView, mark: ThreadMark) -> ThreadMark:
+    """Keep what is asked about an output: that is asked at the end of the graph, so no task of it knows."""
+    if mark.interrupts or not thread.interrupts or mark.stands_at is None or thread.waiting_at != mark.stands_at:
+        return mark
+    return replace(
+        mark, state=ThreadState.INTERRUPTED, interrupts=thread.interrupts, waiting_at=thread.waiting_at
+    )  # fmt: skip
 
 
 async def values_of(runtime: Runtime, thread: ThreadView, *, user: User | None = None) -> Any:

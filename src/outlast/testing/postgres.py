@@ -7,6 +7,7 @@ Migrating takes far longer than `CREATE DATABASE ... TEMPLATE` (about 30 ms), an
 clean-up between tests: a test may kill connections, leave locks behind or break the schema.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from secrets import token_hex
@@ -20,6 +21,8 @@ from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import connect
 
 _WAL_LOG_VERSION: Final = 150_000
+#: Databases that wait to be dropped: each takes 10 MB.
+_MOST_LEFT: Final = 8
 
 
 class Databases:
@@ -32,6 +35,7 @@ class Databases:
         self._template = f"{self._prefix}_template"
         self._made = 0
         self._existing: set[str] = set()
+        self._left = asyncio.Queue[str](_MOST_LEFT)
         # PostgreSQL 15 has learned to write a new database into its log instead, and calls that the default.
         copies = copy_files and connection.info.server_version >= _WAL_LOG_VERSION
         self._strategy = sql.SQL("STRATEGY FILE_COPY" if copies else "")
@@ -51,10 +55,13 @@ class Databases:
         connection = await connect(settings, application_name="outlast-testing")
         async with connection:
             databases = cls(admin_url, connection, copy_files=copy_files)
+            dropping = asyncio.create_task(databases._drop_what_is_left(settings))
             try:
                 await databases._make_template()
                 yield databases
             finally:
+                dropping.cancel()
+                await asyncio.wait([dropping])
                 for name in sorted(databases._existing):
                     await databases._drop(name)
 
@@ -76,6 +83,19 @@ class Databases:
         """Drop a database that `create` made, also under open connections; the end does it too."""
         await self._drop(str(conninfo_to_dict(url)["dbname"]))
 
+    async def leave(self, url: str) -> None:
+        """Have a database dropped beside whatever comes next.
+
+        The server waits for all of its processes to notice, and for up to five seconds when one of them starts or ends
+        in that moment.
+        """
+        await self._left.put(str(conninfo_to_dict(url)["dbname"]))
+
+    async def _drop_what_is_left(self, settings: DatabaseSettings) -> None:
+        async with await connect(settings, application_name="outlast-testing-drops") as connection:
+            while True:
+                await self._drop(await self._left.get(), connection)
+
     async def _make_template(self) -> None:
         await self._create(self._template, "template1")
         await migrate(DatabaseSettings(url=self._url(self._template)))
@@ -86,9 +106,9 @@ class Databases:
         await self._connection.execute(statement.format(*names, self._strategy))
         self._existing.add(name)
 
-    async def _drop(self, name: str) -> None:
+    async def _drop(self, name: str, connection: AsyncConnection[Any] | None = None) -> None:
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-        await self._connection.execute(statement.format(sql.Identifier(name)))
+        await (connection or self._connection).execute(statement.format(sql.Identifier(name)))
         self._existing.discard(name)
 
     def _url(self, name: str) -> str:

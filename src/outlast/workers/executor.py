@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import TypeVar
 from uuid import UUID
@@ -12,6 +13,7 @@ from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
 
 from outlast.agents import calling, places, progress, runner
+from outlast.agents.checking import Checks
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.failures import classify
 from outlast.agents.recording import Recorder
@@ -30,6 +32,8 @@ from outlast.settings import RetrySettings, WorkerSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.streams.hub import EventHub
 from outlast.telemetry import emit
+from outlast.workers import review_answers
+from outlast.workers.reviewing import Attempt, Reviewer
 from outlast.workers.switching import is_off, stop_of, under_switches
 
 T = TypeVar("T")
@@ -88,7 +92,9 @@ class Executor:
         retry: RetrySettings,
         rng: Random,
         isolate: Isolate | None = None,
+        reviewer: Reviewer,
     ) -> None:
+        self._reviewer = reviewer
         self._queue = queue
         self._registry = registry
         self._saver = saver
@@ -172,12 +178,19 @@ class Executor:
             context=run.options.context,
         )  # fmt: skip
         async with opened as agent:
+            checks = Checks(self._reviewer.validation.of(run.agent, agent.graph), run)
+            making.tools = checks.of_tools
             try:
                 with under_switches(making, execution.control) as callbacks:
-                    outcome = await runner.execute(
-                        agent, saver, run, execution.control, recorder, store=self._store,
+                    call = partial(
+                        runner.execute, agent, saver, run, execution.control, recorder, store=self._store,
                         recursion_limit=self._worker.recursion_limit, callbacks=callbacks,
+                        checks=checks,
                     )  # fmt: skip
+                    attempt = Attempt(
+                        run=run, agent=agent, saver=saver, recorder=recorder, call=lambda given: call(given=given)
+                    )
+                    outcome = await review_answers.execute(self._reviewer, attempt)
             finally:
                 # However it ends, effects in flight say first what became of them.
                 await making.close()

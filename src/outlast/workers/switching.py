@@ -45,7 +45,7 @@ def under_switches(scope: Scope, control: RunControl) -> Generator[list[Any]]:
     if policing is None:
         yield []
         return
-    guarded = policing.engine.concerns("tool") or policing.board.has_tools_off(scope.tenant)
+    guarded = policing.engine.concerns("tool") or policing.board.has_tools_off(scope.tenant) or scope.tools is not None
 
     def stop(switch: Switch) -> None:
         if not control.drain_requested:

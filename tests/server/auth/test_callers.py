@@ -18,17 +18,8 @@ from outlast.server.auth.tokens import Tokens
 from outlast.settings_auth import AuthSettings, JwtSettings
 from outlast.storage.postgres.api_keys import ApiKeyStore
 from outlast.storage.postgres.audit import AuditLog
-from outlast.storage.postgres.pool import Pool
 
 ISSUER = "https://login.example.com/"
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=2)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -29,14 +29,6 @@ class Counting(ApiKeyStore):
 
 
 @pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=2)
-    await pool.open()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 def store(pool):
     return Counting(pool)
 

@@ -9,18 +9,9 @@ from outlast.domain.acting import acting_for
 from outlast.domain.api_key import parse
 from outlast.errors import Conflict, NotFound
 from outlast.storage.postgres.api_keys import ApiKeyStore
-from outlast.storage.postgres.pool import Pool
 
 DAY = timedelta(days=1)
 SCOPES = frozenset({"runs:read"})
-
-
-@pytest.fixture
-async def pool(database):
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The audit log: written once, chained, and whatever is done to it afterwards shows."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import psycopg
@@ -10,7 +9,6 @@ import pytest
 from outlast import telemetry
 from outlast.domain.acting import Principal, across_tenants, acting_for
 from outlast.domain.audit import Head, encoded_details, key_name, keyring
-from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.audit import AuditLog
 from outlast.storage.postgres.audit_reading import AuditQuery, AuditReader, AuditUpkeep
 from outlast.storage.postgres.pool import Pool
@@ -18,14 +16,6 @@ from outlast.storage.postgres.pool import Pool
 KEY = b"the key of the audit log, 32 bytes"
 KEYS = keyring(KEY, ())
 ANN = Principal(tenant="default", user="ann@example.org", key_id="7f3a")
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

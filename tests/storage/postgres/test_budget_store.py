@@ -1,7 +1,6 @@
 """Budgets in the database: reserved in all or none, settled once, released when the attempt is over."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +9,6 @@ import pytest
 from budget_rows import ended, key, line, never_beyond, reservations, running, spent
 from outlast.domain.budget import Attempt, Cost, Line
 from outlast.errors import LeaseLost
-from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.budgets import BudgetStore
 from outlast.storage.postgres.pool import Pool
 
@@ -18,12 +16,9 @@ ROOM = Cost(400, 40)
 
 
 @pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
+async def pool(pool: Pool) -> Pool:
     await never_beyond(pool)
-    yield pool
-    await pool.close()
+    return pool
 
 
 @pytest.fixture

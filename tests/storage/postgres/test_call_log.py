@@ -25,14 +25,6 @@ TASK = os.urandom(16)
 
 
 @pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="outlast-test")
-    await pool.open()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 async def log(database: DatabaseSettings, pool: Pool) -> AsyncIterator[CallLog]:
     log = CallLog(database, pool)
     await log.open(connect=False)

@@ -14,6 +14,7 @@ from outlast.storage.postgres.pool import connect
 from outlast.storage.postgres.queries import Queries
 
 RETENTION, WEBHOOKS, EVENTS = Queries("retention"), Queries("webhooks"), Queries("events")
+NOTIFICATIONS = Queries("notifications")
 LONG = UUID(int=1)
 
 _FILL = """
@@ -36,6 +37,17 @@ FROM generate_series(1, 20000) AS n;
 INSERT INTO webhook_deliveries (run_id, epoch, url, state, due_at)
 SELECT md5('r' || n)::uuid, 2, 'https://example.com', 'failed', clock_timestamp() + (n - 5) * interval '1 hour'
 FROM generate_series(1, 20000) AS n;
+INSERT INTO notifications (id, key, event, run_id, agent, kind, routed_at)
+SELECT md5('n' || n)::uuid, 'failed:' || n, 'failed', md5('r' || n)::uuid, 'a', 'error',
+       CASE WHEN n > 5 THEN clock_timestamp() END
+FROM generate_series(1, 20000) AS n;
+INSERT INTO notification_messages (id, channel, key, state, due_at, ended_at, created_at)
+SELECT md5('m' || n || state)::uuid, 'ops', 'run:' || n, state, clock_timestamp() + (n - 5) * interval '1 hour',
+       CASE WHEN state = 'sent' THEN clock_timestamp() + (n - 5) * interval '1 hour' END,
+       clock_timestamp() - n * interval '1 hour'
+FROM generate_series(1, 20000) AS n, (VALUES ('pending'), ('sent')) AS s (state);
+INSERT INTO notification_items (notification_id, channel, message_id)
+SELECT md5('n' || n)::uuid, 'ops', md5('m' || n || 'sent')::uuid FROM generate_series(1, 20000) AS n;
 ANALYZE
 """
 
@@ -84,6 +96,21 @@ async def test_upkeep_does_not_read_items_that_live_on(filled: AsyncConnection[A
 
 async def test_a_sender_does_not_read_reports_that_are_due_later(filled: AsyncConnection[Any]) -> None:
     assert await blocks(filled, WEBHOOKS.take, own=False, limit=10, lease_seconds=30.0) < 200
+
+
+async def test_a_sender_does_not_read_messages_that_were_sent_or_are_due_later(
+    filled: AsyncConnection[Any],
+) -> None:
+    assert await blocks(filled, NOTIFICATIONS.unrouted, limit=100) < 100
+    assert await blocks(filled, NOTIFICATIONS.take, limit=10, lease_seconds=30.0) < 300
+    lately = {"tenants": ["default"], "channels": ["ops"], "window_seconds": 60.0}
+    assert await blocks(filled, NOTIFICATIONS.lately, **lately) < 100
+    assert await blocks(filled, NOTIFICATIONS.close_incidents) < 100
+
+
+async def test_upkeep_does_not_read_messages_that_are_kept(filled: AsyncConnection[Any]) -> None:
+    assert await blocks(filled, NOTIFICATIONS.forget_messages, age=0.0, limit=10) < 300
+    assert await blocks(filled, NOTIFICATIONS.forget_told, age=86400.0 * 30000, limit=10) < 100
 
 
 async def test_upkeep_does_not_read_reports_that_are_kept(filled: AsyncConnection[Any]) -> None:

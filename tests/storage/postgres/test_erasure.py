@@ -1,7 +1,6 @@
 """What is erased is gone from every table, and stays gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from outlast.domain.acting import Principal, acting_for
 from outlast.domain.audit import keyring
 from outlast.domain.erasure import Scope, Subject
 from outlast.errors import Conflict, InvalidInput, LeaseLost
-from outlast.settings import DatabaseSettings
 from outlast.storage.postgres.audit import AuditLog
 from outlast.storage.postgres.audit_reading import AuditQuery, AuditReader
 from outlast.storage.postgres.checkpoint_rows import Fence
@@ -30,14 +28,6 @@ THREAD = Subject(scope=Scope.THREAD, name="ann-7d1f's thread")
 TENANT = Subject(scope=Scope.TENANT, name="default")
 #: Nothing of one person's can be in these; what keeps rows says why in its rule.
 NOT_PLANTED = {rule.table for rule in RULES if rule.how == "keep"} | {"data_keys", "audit_names"}
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

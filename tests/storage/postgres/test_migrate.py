@@ -29,7 +29,7 @@ print(len(asyncio.run(migrate(DatabaseSettings(url=sys.argv[1])))))
 async def empty(databases: Databases) -> AsyncIterator[DatabaseSettings]:
     url = await databases.create_empty()
     yield DatabaseSettings(url=url)
-    await databases.drop(url)
+    await databases.leave(url)
 
 
 def ship(monkeypatch: pytest.MonkeyPatch, *shipped: Migration) -> None:

@@ -1,29 +1,18 @@
 """What has nothing but its age is deleted when it is old, and nothing else with it."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-
 from outlast.agents.checkpoints import erasing
 from outlast.recovery.upkeep import Sweeps, Upkeep
-from outlast.settings import DatabaseSettings, RetentionSettings
+from outlast.settings import RetentionSettings
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.retention import RetentionStore
 from outlast.storage.postgres.threads import ThreadStore
 from planted_rows import insert, plant
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 def upkeep(pool: Pool, **ages: timedelta) -> Upkeep:

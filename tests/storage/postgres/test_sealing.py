@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from outlast.domain.acting import acting_for
+from outlast.domain.acting import across_tenants, acting_for
 from outlast.errors import ConfigurationError, DatabaseUnavailable, Undecipherable
 from outlast.secret import Secret
 from outlast.settings import DatabaseSettings
@@ -42,14 +42,6 @@ class OpenKeys:
         keys = await self._stack.enter_async_context(opening)
         await keys.begin(with_content=None)
         return keys
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="sealing")
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture
@@ -110,8 +102,9 @@ async def test_a_key_that_is_given_to_another_tenant_opens_nothing(
 ) -> None:
     with acting_for("acme"):
         sealed = await sealing.seal(HERE, b"x", ROW)
-    async with pool.transaction(across=True) as connection:
-        await connection.execute("UPDATE data_keys SET tenant = 'evil' WHERE tenant = 'acme'")
+    with across_tenants():
+        async with pool.transaction() as connection:
+            await connection.execute("UPDATE data_keys SET tenant = 'evil' WHERE tenant = 'acme'")
 
     with pytest.raises(Undecipherable, match="belongs to another tenant"):
         await Sealed(await open_keys()).open(HERE, sealed, ROW)

@@ -90,14 +90,6 @@ async def owner(database: DatabaseSettings) -> AsyncIterator[AsyncConnection[Any
 
 
 @pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="tenants", size=3)
-    await pool.open()
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 async def filled(owner: AsyncConnection[Any], pool: Pool) -> list[Table]:
     """Rows of both tenants in every table."""
     cursor = await owner.execute(

@@ -1,7 +1,6 @@
 """Usage is summed by whatever is asked for, and the sums stay the same when old rows become days."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,7 +9,7 @@ import pytest
 from psycopg import AsyncRawCursor
 
 from outlast.recovery.upkeep import Sweeps, Upkeep
-from outlast.settings import DatabaseSettings, RetentionSettings
+from outlast.settings import RetentionSettings
 from outlast.storage.postgres.pool import Pool, connect
 from outlast.storage.postgres.queries import numbered
 from outlast.storage.postgres.retention import RetentionStore
@@ -18,14 +17,6 @@ from outlast.storage.postgres.usage import DIMENSIONS, UsageQuery, UsageStore
 from usage_rows import insert_thread, insert_usage, moment
 
 OLD, NEW = moment("2026-01-31T23:59:00+00:00"), moment("2026-02-01T00:01:00+00:00")
-
-
-@pytest.fixture
-async def pool(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = Pool(database, application_name="test", size=4)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 async def sums(pool: Pool, *by: Any, limit: int = 100, **filters: Any) -> list[Any]:

@@ -79,6 +79,7 @@ class _Reviver:
             parts = ormsgpack.unpackb(data, ext_hook=self.revive, option=ormsgpack.OPT_NON_STR_KEYS)
             if self.refusal is None:
                 return _revived(code, parts)
+        # Whatever was stored may refuse to be built, and what is raised here nobody would see.
         except Exception as error:  # noqa: BLE001 - see above
             self.refusal = self.refusal or error
         return None

@@ -1,6 +1,20 @@
 """One file per resource: its routes, and what they take and give."""
 
-from outlast.server.routes import audit, budgets, chat, erasures, health, keys, runs, switches, threads, usage
+from outlast.server.routes import (
+    audit,
+    budgets,
+    chat,
+    dead_letters,
+    erasures,
+    health,
+    inbox,
+    keys,
+    recovery,
+    runs,
+    switches,
+    threads,
+    usage,
+)
 from outlast.server.routes.agent_server import (
     assistants,
     commands,
@@ -37,7 +51,10 @@ ROUTERS = (
     feedback.router,
     usage.router,
     switches.router,
+    inbox.router,
     budgets.router,
+    dead_letters.router,
+    recovery.router,
     keys.router,
     erasures.router,
     audit.router,

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from outlast.admission.gate import Gate
 from outlast.admission.names import check_name
 from outlast.admission.request import RunRequest
+from outlast.domain.question import kind_of
 from outlast.domain.run import RunStatus, RunView
 from outlast.errors import Conflict, InvalidInput, NotFound
 from outlast.runtime import Runtime
@@ -62,7 +63,12 @@ class ReplyBody:
 
 @router.post("/chat", response_model=ReplyBody, responses={202: {"model": ReplyBody, "description": "It still works."}})
 async def chat(body: ChatBody, request: Request, runtime: CurrentRuntime, gate: CurrentGate) -> Response:
-    """Say something and wait for the reply; 202 when it takes longer than the server waits."""
+    """Say something and wait for the reply; 202 when it takes longer than the server waits.
+
+    A question of the agent is the reply, and the next message is its answer. What people decide in the inbox
+    (escalations, reviews, approvals, budgets) is not the user's to answer: a message that comes meanwhile is the next
+    turn.
+    """
     if "idempotency-key" in request.headers:
         # An answer to a question is not kept under a key, and half a promise is none.
         msg = "/chat takes no Idempotency-Key; use /agent/start where a request may be repeated"
@@ -113,7 +119,18 @@ async def _asking(runtime: Runtime, thread_id: str) -> UUID | None:
         run = await runtime.queue.store.of_thread(thread_id)
     except NotFound:
         return None
-    return run.id if run is not None and run.status is RunStatus.WAITING else None
+    if run is None or run.status is not RunStatus.WAITING or not _asks_the_user(run.interrupts):
+        return None
+    return run.id
+
+
+def _asks_the_user(interrupts: Sequence[dict[str, Any]] | None) -> bool:
+    """Whether it is the user who is asked.
+
+    Escalations, reviews, approvals and the like are for whoever may answer in the inbox: a customer who could would
+    approve what was to be kept from him.
+    """
+    return all(kind_of(interrupt.get("value")) == "interrupt" for interrupt in interrupts or ())
 
 
 def _chat_agent(names: Sequence[str]) -> str | None:
@@ -136,7 +153,7 @@ def _reply(run: RunView, session_id: str) -> Response:
     answered = run.ended or asks
     output: object = run.output if answered else None
     body = ReplyBody(
-        reply=_question(run.interrupts) if asks else _said(output),
+        reply=_question(run.interrupts) if asks and _asks_the_user(run.interrupts) else _said(output),
         intent=_text_at(output, "intent"),
         session_id=session_id,
         awaiting_human_input=asks,

@@ -132,6 +132,7 @@ async def export(body: SubjectBody, runtime: CurrentRuntime) -> StreamingRespons
         async for line in exported_lines(rows, subject, Codec(), tenant=tenant):
             file.write(line)
         await runtime.audit.record("data.exported", f"{subject.scope}:{subject.name}")
+    # There is no response whose background task would close it, also where the client has gone.
     except BaseException:
         file.close()
         raise

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from outlast.domain.acting import across_tenants
 from outlast.domain.assistant import BY_SYSTEM, Assistant, AssistantVersion, mirrored, system_id
 from outlast.errors import Conflict, NotFound
 from outlast.storage.postgres.jsonb import jsonb
@@ -96,8 +97,9 @@ class AssistantStore:
             "descriptions": [description or None for description in graphs.values()],
             "metadata": jsonb(dict(BY_SYSTEM)),
         }
-        async with self._pool.connection(across=True) as connection:
-            await connection.execute(_SQL.ensure, parameters)
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                await connection.execute(_SQL.ensure, parameters)
 
     async def resolve(self, name_or_id: str, *, access: str | None = None) -> Assistant:
         """Return the assistant of this id, or the graph's own one of this name; raises NotFound."""

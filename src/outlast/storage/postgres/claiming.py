@@ -57,9 +57,10 @@ class Claims:
 
     async def look_further(self, worker_id: UUID) -> None:
         """Let the next claim begin behind the tenants of this one, if they were many and had nothing to claim."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.walk_end, {"worker_id": worker_id, "after": self._after})
-            row = await cursor.fetchone()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.walk_end, {"worker_id": worker_id, "after": self._after})
+                row = await cursor.fetchone()
         if row:
             self._after = row[0]
 

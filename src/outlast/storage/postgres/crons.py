@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 from psycopg import AsyncConnection, errors
 
+from outlast.domain.acting import across_tenants
 from outlast.domain.assistant import Assistant
 from outlast.domain.cron import Cron, Timing
 from outlast.errors import Conflict, NotFound
@@ -181,15 +182,17 @@ class CronStore:
 
     async def due(self, *, agents: Sequence[str], limit: int) -> list[Due]:
         """Return crons of these agents whose time has come, the oldest ones first."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.due, {"agents": list(agents), "limit": limit})
-            return [Due(*row) for row in await cursor.fetchall()]
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.due, {"agents": list(agents), "limit": limit})
+                return [Due(*row) for row in await cursor.fetchall()]
 
     async def next_due(self, *, agents: Sequence[str]) -> float | None:
         """Return the seconds until the next tick (negative: it is due), None when there is none."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.next_due, {"agents": list(agents)})
-            row = await cursor.fetchone()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.next_due, {"agents": list(agents)})
+                row = await cursor.fetchone()
         return row[0] if row else None
 
     @asynccontextmanager

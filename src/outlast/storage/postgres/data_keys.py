@@ -204,8 +204,8 @@ class DataKeys:
             key = await self._provider.unwrap(wrapped, context=_context(key_id, tenant))
         except (OutlastError, asyncio.CancelledError):
             raise
+        # A KMS that is away is no other than a database that is: nothing is lost, and it can be tried again.
         except Exception as error:
-            # A KMS that is away is no other than a database that is: nothing is lost, and it can be tried again.
             msg = f"the key provider {self._provider.name} does not unwrap a key ({type(error).__name__}); try again"
             raise DatabaseUnavailable(msg) from error
         return DataKey(key_id, tenant, AESGCM(key))

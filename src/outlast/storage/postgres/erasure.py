@@ -27,6 +27,7 @@ from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.threads import ThreadStore
 
 _SQL = Queries("erasure")
+_USAGE_SQL = Queries("usage")
 _FIRST: Final = UUID(int=0)
 _PAGE: Final = 100
 _BATCH: Final = 1000
@@ -181,7 +182,7 @@ class Erasure:
 
     async def _fold(self, given: Mapping[str, Any]) -> int:
         async with self._pool.transaction() as connection:
-            row = await (await connection.execute(_SQL.fold_days, given)).fetchone()
+            row = await (await connection.execute(_USAGE_SQL.fold_user, given)).fetchone()
         return 0 if row is None else row[0]
 
     async def _left(self, subject: Subject) -> dict[str, int]:

@@ -71,20 +71,36 @@ RULES: Final = (
     # Ways in come first: nobody who is being erased starts anything new.
     Rule(table="api_keys", how="delete", found=(_USER,), named=("created_by",), hidden=("secret_sha256",)),
     _with_thread("webhook_deliveries", _RUN),
+    Rule(table="notification_items", how="delete", with_thread=True, found=(
+        "notification_id IN (SELECT id FROM notifications WHERE run_id = ANY(%(runs)s::uuid[]))",
+    )),
+    _with_thread("notifications", _RUN),
+    # Which channel was told when, and of what id; without the rows above nobody can say more.
+    Rule(table="notification_messages", how="delete"),
     _with_thread("run_feedback", _RUN),
     _with_thread("idempotency_keys", _RUN),
     _with_thread("writes_before", _RUN, _THREAD),
     _with_thread("call_journal", _LINEAGE, _RUN),
     _with_thread("effect_questions", _THREAD),
+    _with_thread("reviews", _RUN, _THREAD),
+    Rule(table="input_prints", how="delete", found=(_LINEAGE,), exported=False),
     # Applied once for ever is still that; what the effect was about is forgotten.
     Rule(
         table="effects", how="blank", found=(_THREAD,), with_thread=True,
         assignments="arguments = '{}', body = NULL, answer = NULL, error = NULL, business_key = '',"
         f" thread_key = {_NOBODY}",
     ),
+    Rule(table="question_notes", how="delete", with_thread=True, named=("author",), found=(
+        "question_id IN (SELECT id FROM questions WHERE thread_key = ANY(%(threads)s::uuid[]))",
+    )),
+    Rule(
+        table="questions", how="delete", with_thread=True, found=(_THREAD,),
+        named=("requester", "assignee", "answered_by"),
+    ),
     _with_thread("run_events", _THREAD),
     _with_thread("crons", _THREAD, _USER, _OWNER),
-    _with_thread("run_details", _RUN),
+    _with_thread("run_attempts", _RUN),
+    Rule(table="run_details", how="delete", found=(_RUN,), with_thread=True, named=("discarded_by",)),
     _with_thread("runs", _THREAD),
     _with_thread("thread_details", _THREAD),
     _kept("thread_watches", "the hash of a thread and a moment, gone within a minute after it"),

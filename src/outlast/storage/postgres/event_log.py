@@ -140,8 +140,8 @@ class EventLog:
         alone = Alone(connection, Scope.of(None, self._settings.schema_name))
         try:
             cursor = await alone.execute(_SQL.append, {**parameters, "channel": self._channel, "most": MOST_IDS})
+        # Not cleared: the batch is still to be answered.
         except BaseException:
-            # Not cleared: the batch is still to be answered.
             self._dirty.set()
             raise
         owned = {row[0] for row in await cursor.fetchall()}

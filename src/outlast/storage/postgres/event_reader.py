@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from outlast.domain.acting import across_tenants
 from outlast.domain.options import RunOptions
 from outlast.domain.positions import base_of, moment_of
 from outlast.domain.records import Record, RunEnd
@@ -64,19 +65,25 @@ class EventReader:
         self.borrowed = 0
 
     @asynccontextmanager
-    async def _connection(self, *, across: bool = True) -> AsyncGenerator[Alone]:
-        # One look serves followers of all tenants: whose thread it is was asked when they began to follow.
-        async with self._pool.connection(across=across) as connection:
+    async def _connection(self) -> AsyncGenerator[Alone]:
+        async with self._pool.connection() as connection:
             self.borrowed += 1
             try:
                 yield connection
             finally:
                 self.borrowed -= 1
 
+    @asynccontextmanager
+    async def _of_all_tenants(self) -> AsyncGenerator[Alone]:
+        # One look serves followers of all tenants: whose thread it is was asked when they began to follow.
+        with across_tenants():
+            async with self._connection() as connection:
+                yield connection
+
     async def births(self, threads: Sequence[bytes]) -> dict[bytes, Birth]:
         """Return where following each of the threads begins; also for one that does not exist yet."""
         parameters = {"threads": _uuids(threads), "slack": SLACK_SECONDS}
-        async with self._connection() as connection:
+        async with self._of_all_tenants() as connection:
             rows = await _rows(connection, _SQL.births, parameters)
         return {row[0].bytes: Birth(head=row[1], born_at=row[2], ended=frozenset(row[3])) for row in rows}
 
@@ -113,7 +120,7 @@ class EventReader:
         parameters = {"thread_key": UUID(bytes=thread), "run_id": run_id, "checkpoint_id": checkpoint_id}
         if self._pool.sealing.on:
             return await self._sealed_checkpoint(thread, run_id, checkpoint_id)
-        async with self._connection() as connection:
+        async with self._of_all_tenants() as connection:
             rows = await _rows(connection, _SQL.checkpoint_record, parameters)
         return rows[0][0] if rows else 0
 
@@ -130,7 +137,7 @@ class EventReader:
             after = page.records[-1].pos
 
     async def _said(self, statement: bytes, parameters: dict[str, Any]) -> list[Any]:
-        async with self._connection() as connection:
+        async with self._of_all_tenants() as connection:
             rows = await _rows(connection, statement, parameters)
         sealing = self._pool.sealing
         return [await opened_end(sealing, row) for row in rows] if sealing.on else rows
@@ -139,25 +146,25 @@ class EventReader:
         """Let the runs of these threads say what they do, for some seconds from now."""
         # Sorted, so that two processes lock the rows in one order.
         parameters = {"threads": _uuids(sorted(threads)), "seconds": seconds}
-        async with self._connection() as connection:
+        async with self._of_all_tenants() as connection:
             await connection.execute(_SQL.watch, parameters)
 
     async def watched(self, threads: Sequence[bytes]) -> list[bytes]:
         """Return which of the threads are followed by anybody."""
-        async with self._connection() as connection:
+        async with self._of_all_tenants() as connection:
             rows = await _rows(connection, _SQL.watched, {"threads": _uuids(threads)})
         return [row[0].bytes for row in rows]
 
     async def forget_watches(self) -> None:
         """Delete what nobody renewed."""
-        async with self._connection() as connection:
+        async with self._of_all_tenants() as connection:
             await connection.execute(_SQL.forget_watches)
 
     async def add_outside(self, thread: bytes, mode: str, data: bytes, *, channel: str) -> None:
         """Store something that was not said by a run, if anybody follows the thread. No run of it may be unfinished."""
         sealed = await self._pool.sealing.seal(EVENT, data, thread, "outside", mode)
         parameters = {"thread_key": UUID(bytes=thread), "mode": mode, "data": sealed, "channel": channel}
-        async with self._connection(across=False) as connection:
+        async with self._connection() as connection:
             await connection.execute(_SQL.add_outside, parameters)
 
 

@@ -180,7 +180,8 @@ class GroupWriter(ABC, Generic[R]):
             await self._commit(batch)
         except DatabaseUnavailable as error:
             _fail(batch, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those whose rows these are
+        # Whatever it is, it is told to those whose rows these are.
+        except Exception as error:  # noqa: BLE001 - see above
             if len(batch) == 1:
                 _fail(batch, self.refused_by_database(error))
             else:

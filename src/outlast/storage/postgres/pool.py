@@ -95,7 +95,8 @@ class Pool:
     """Connections for short statements, checked when borrowed.
 
     Every transaction acts on behalf of the context's principal (`domain.acting`): it sees the rows of that tenant and
-    no others. Never hold a connection over a model call or a stream: borrow, run one decision, give it back.
+    no others, or under `across_tenants()` those of all. Never hold a connection over a model call or a stream: borrow,
+    run one decision, give it back.
 
     `foreign`: a database that is not ours, without tenants.
     """
@@ -141,17 +142,14 @@ class Pool:
         """Close every connection; nothing can be borrowed afterwards."""
         await self._pool.close(timeout=5)
 
-    def _scope(self, *, across: bool = False) -> Scope | None:
-        if self._foreign:
-            return None
-        schema = self.settings.schema_name
-        return Scope.of(None, schema) if across else Scope.now(schema)
+    def _scope(self) -> Scope | None:
+        return None if self._foreign else Scope.now(self.settings.schema_name)
 
     @asynccontextmanager
-    async def connection(self, *, across: bool = False) -> AsyncGenerator[Alone]:
-        """Borrow a connection on which each statement is its own transaction; `across`: that sees all tenants."""
+    async def connection(self) -> AsyncGenerator[Alone]:
+        """Borrow a connection on which each statement is its own transaction."""
         async with self._borrowed() as connection:
-            yield Alone(connection, self._scope(across=across))
+            yield Alone(connection, self._scope())
 
     @asynccontextmanager
     async def unscoped(self) -> AsyncGenerator[Alone]:
@@ -160,10 +158,10 @@ class Pool:
             yield Alone(connection, None)
 
     @asynccontextmanager
-    async def transaction(self, *, across: bool = False) -> AsyncGenerator[AsyncConnection[Any]]:
-        """Borrow a connection inside one transaction: all of the block or nothing; `across`: that sees all tenants."""
+    async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
+        """Borrow a connection inside one transaction: all of the block or nothing."""
         async with self._borrowed() as connection, connection.transaction():
-            if (scope := self._scope(across=across)) is not None:
+            if (scope := self._scope()) is not None:
                 await connection.execute(SCOPE_NAMED, scope._asdict())
             yield connection
 

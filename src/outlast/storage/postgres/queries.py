@@ -4,7 +4,7 @@ The comment above a statement says why it is written that way. `Queries("runs").
 the text of statement `claim` in `sql/runs.sql`; an unknown name fails when it is asked for,
 and a test asks for all of them and prepares each one against the migrated schema.
 What several statements of a file have in common stands once, under `-- part: <part>`, and
-takes the place of the lines `--include <part>`.
+takes the place of the lines `--include <part>`, also in other parts.
 """
 
 import re
@@ -47,11 +47,11 @@ def statements(concept: str) -> dict[str, bytes]:
     _, *found = _NAME.split(text)
     sections = list(zip(found[::3], found[1::3], map(_without_comments, found[2::3]), strict=True))
     parts = {name: body for kind, name, body in sections if kind == "part"}
-    return {
-        name: _INCLUDE.sub(lambda include: parts[include[1]], body).rstrip(";").encode()
-        for kind, name, body in sections
-        if kind == "name"
-    }
+    return {name: _with_parts(body, parts).rstrip(";").encode() for kind, name, body in sections if kind == "name"}
+
+
+def _with_parts(body: str, parts: Mapping[str, str]) -> str:
+    return _INCLUDE.sub(lambda include: _with_parts(parts[include[1]], parts), body)
 
 
 def _without_comments(statement: str) -> str:

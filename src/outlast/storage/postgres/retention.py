@@ -7,6 +7,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from outlast.domain.acting import across_tenants
 from outlast.domain.positions import base_of
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.pool import Pool
@@ -74,22 +75,25 @@ class RetentionStore:
 
     async def now(self) -> datetime:
         """Return the database's time, by which everything here is old or not."""
-        async with self._pool.connection(across=True) as connection:
-            row = await (await connection.execute(_SQL.now)).fetchone()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(_SQL.now)).fetchone()
         assert row is not None  # noqa: S101 - a SELECT of one value
         return row[0]
 
     async def expired_threads(self, *, limit: int) -> list[tuple[str, str]]:
         """Return threads, with their tenants, whose time has come and that nothing holds back, the oldest first."""
-        async with self._pool.connection(across=True) as connection:
-            rows = await (await connection.execute(_SQL.expired_threads, {"limit": limit})).fetchall()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                rows = await (await connection.execute(_SQL.expired_threads, {"limit": limit})).fetchall()
         return [(thread_id, tenant) for thread_id, tenant in rows]
 
     async def idle_threads(self, *, age: timedelta, limit: int) -> list[tuple[str, str]]:
         """Return threads without a TTL, with their tenants, on which nothing has happened for so long; oldest first."""
         parameters = {"age": age.total_seconds(), "limit": limit}
-        async with self._pool.connection(across=True) as connection:
-            rows = await (await connection.execute(_SQL.idle_threads, parameters)).fetchall()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                rows = await (await connection.execute(_SQL.idle_threads, parameters)).fetchall()
         return [(thread_id, tenant) for thread_id, tenant in rows]
 
     async def expire(self, thread_id: str, *, idle: timedelta | None = None) -> bool:
@@ -134,13 +138,14 @@ class RetentionStore:
         Returns where to go on, None at the end.
         """
         after, after_id = cursor or (datetime.min.replace(tzinfo=until.tzinfo), _FIRST)
-        async with self._pool.transaction(across=True) as connection:
-            parameters = {"after": after, "after_id": after_id, "until": until, "limit": limit}
-            rows = await (await connection.execute(_SQL.ended_between, parameters)).fetchall()
-            if rows and await _is_alone(connection, Task.OUTPUTS):
-                ended = {"ids": [run_id for run_id, _ in rows]}
-                await connection.execute(_SQL.forget_outputs, ended)
-                await connection.execute(_CALLS_SQL.forget_of_runs, ended)
+        with across_tenants():
+            async with self._pool.transaction() as connection:
+                parameters = {"after": after, "after_id": after_id, "until": until, "limit": limit}
+                rows = await (await connection.execute(_SQL.ended_between, parameters)).fetchall()
+                if rows and await _is_alone(connection, Task.OUTPUTS):
+                    ended = {"ids": [run_id for run_id, _ in rows]}
+                    await connection.execute(_SQL.forget_outputs, ended)
+                    await connection.execute(_CALLS_SQL.forget_of_runs, ended)
         return (rows[-1][1], rows[-1][0]) if rows else None
 
     async def forget_deliveries(self, *, before: datetime, limit: int) -> int:
@@ -175,10 +180,11 @@ class RetentionStore:
         return await self._alone(Task.ADMISSION_LIMITS, _ADMISSION_SQL.forget_limits, {"limit": limit})
 
     async def _alone(self, task: Task, statement: bytes, parameters: dict[str, Any]) -> int:
-        async with self._pool.transaction(across=True) as connection:
-            if not await _is_alone(connection, task):
-                return 0
-            return (await connection.execute(statement, parameters)).rowcount
+        with across_tenants():
+            async with self._pool.transaction() as connection:
+                if not await _is_alone(connection, task):
+                    return 0
+                return (await connection.execute(statement, parameters)).rowcount
 
 
 async def _is_alone(connection: AsyncConnection[Any], task: Task) -> bool:

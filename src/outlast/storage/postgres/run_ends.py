@@ -15,19 +15,23 @@ from psycopg import AsyncConnection
 from outlast.domain.options import CancelAction
 from outlast.domain.outcome import Settlement
 from outlast.domain.positions import behind_end
+from outlast.domain.question import TermsOf, no_terms
 from outlast.domain.run import ClaimedRun, RunStatus
 from outlast.domain.thread import ThreadState
 from outlast.errors import Conflict, LeaseLost, NotFound, RunEnded
+from outlast.storage.postgres import questions
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import encoded_jsonb, jsonb
 from outlast.storage.postgres.pool import Pool, as_unavailable
 from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.run_sealing import sealed_error, sealed_settlement
-from outlast.storage.postgres.sealed_columns import RUN_CANCEL_REASON, RUN_ERROR
+from outlast.storage.postgres.sealed_columns import ATTEMPT_ERROR, RUN_CANCEL_REASON, RUN_ERROR
 from outlast.storage.postgres.together import Step
 from outlast.telemetry import emit
 
 _SQL = Queries("run_ends")
+_INBOX_SQL = Queries("inbox")
+_NOTIFICATIONS_SQL = Queries("notifications")
 #: An open transaction.
 Tx = AsyncConnection[Any]
 #: Erases what some runs wrote into a thread, as part of an open transaction; the graph's state is above storage.
@@ -49,10 +53,12 @@ class RunEnds:
         erase: Erase,
         thread_values_bytes: int = THREAD_VALUES_BYTES,
         temporary_grace: timedelta = TEMPORARY_GRACE,
+        terms_of: TermsOf = no_terms,
     ) -> None:
         self._pool = pool
         self._erase = erase
         self._thread_values_bytes = thread_values_bytes
+        self._terms_of = terms_of
         self._grace = {"grace": temporary_grace.total_seconds()}
 
     async def settle(self, run: ClaimedRun, settlement: Settlement) -> tuple[RunStatus, bool]:
@@ -65,16 +71,22 @@ class RunEnds:
         thread = {"thread_key": UUID(bytes=run.thread_key)}
         settling = self._settlement_parameters(run, settlement)
         settling = await sealed_settlement(self._pool.sealing, run.thread_key, settling)
-        # Three statements, since the last one needs a snapshot taken under the thread's lock; one round trip.
+        # Several statements, since the last one needs a snapshot taken under the thread's lock; one round trip.
         steps = [
             Step("run_ends", "lock_thread", thread),
             Step("run_ends", "settle", settling),
             Step("run_ends", "unblock", thread),
         ]
-        _, settled, unblocked = await self._pool.together(
+        steps[2:2] = await questions.asked(self._pool.sealing, run, settlement, self._terms_of)
+        if settlement.error_code is not None:
+            steps.insert(1, await self._failed_attempt(run, settlement))
+        if settlement.status is RunStatus.FAILED:
+            steps.append(Step("notifications", "put_failed", {"id": run.id}))
+        replies = await self._pool.together(
             steps, before_commit=lambda: emit("run.settle.before_commit", run_id=run.id)
         )
-        ready = bool(unblocked)
+        rows = dict(zip((step.name for step in steps), replies, strict=True))
+        settled, ready = rows["settle"], bool(rows["unblock"])
         row = settled[0] if settled else await self._is_settled(run, settlement)
         if row is None:
             return RunStatus.CANCELLED, await self._rolled_back(run)
@@ -82,6 +94,13 @@ class RunEnds:
         with as_unavailable():
             emit("run.settled", run_id=run.id, status=status)
         return status, ready
+
+    async def _failed_attempt(self, run: ClaimedRun, settlement: Settlement) -> Step:
+        sealed = await self._pool.sealing.seal_text(ATTEMPT_ERROR, settlement.error_message, run.id, run.epoch)
+        parameters = {
+            "id": run.id, "epoch": run.epoch, "error_code": settlement.error_code, "attempt_message": sealed
+        }  # fmt: skip
+        return Step("run_ends", "failed_attempt", parameters)
 
     async def _is_settled(self, run: ClaimedRun, settlement: Settlement) -> tuple[Any, ...] | None:
         parameters = {"id": run.id, "epoch": run.epoch, "status": settlement.status}
@@ -187,14 +206,19 @@ class RunEnds:
 
         A run that was to be rolled back is rolled back. The epoch rises, so nothing of an owner counts any more.
         """
-        sealed = await self._pool.sealing.seal_text(RUN_ERROR, message, run_id)
-        parameters = {"id": run_id, "epoch": epoch, "status": status, "error_code": code, "error_message": sealed}
+        sealing = self._pool.sealing
+        parameters = {
+            "id": run_id, "epoch": epoch, "status": status, "error_code": code,
+            "error_message": await sealing.seal_text(RUN_ERROR, message, run_id),
+            "attempt_message": await sealing.seal_text(ATTEMPT_ERROR, message, run_id, epoch),
+        }  # fmt: skip
         async with self._pool.transaction() as connection:
             await connection.execute(_SQL.lock_thread, {"thread_key": UUID(bytes=thread)})
             cursor = await connection.execute(_SQL.take_away, parameters)
             taken = await cursor.fetchone()
             if taken is not None:
                 failed = status is RunStatus.FAILED
+                await connection.execute(_NOTIFICATIONS_SQL.put_failed, {"id": run_id})
                 await self._ended_in(
                     connection, thread, run_id, begun=epoch > 0, roll_back=taken[1] == "rollback",
                     state=ThreadState.ERROR if failed else ThreadState.INTERRUPTED,
@@ -248,6 +272,7 @@ class RunEnds:
         parameters = {"thread_key": UUID(bytes=thread), "id": run_id}
         if begun:
             await self._erase(connection, thread, {str(run_id)})
+        await connection.execute(_INBOX_SQL.reopen, parameters)
         await connection.execute(_SQL.delete, parameters)
         await connection.execute(_SQL.delete_events, parameters)
         if begun:

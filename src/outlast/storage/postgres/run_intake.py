@@ -5,7 +5,7 @@ unfinished runs are read, `domain.intake` decides, and the decision is carried o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -14,10 +14,11 @@ import orjson
 from outlast.domain.acting import principal
 from outlast.domain.intake import Asked, Intake, Resume, Standing, check_resume, decide
 from outlast.domain.limits import Taken, Takes
+from outlast.domain.question import TermsOf, no_terms
 from outlast.domain.run import NewRun, RunStatus
 from outlast.domain.thread import ThreadState
 from outlast.errors import Conflict, NotFound, ThreadQuarantined
-from outlast.storage.postgres import writes_before
+from outlast.storage.postgres import questions, writes_before
 from outlast.storage.postgres.admission import decision_parameters, taken_of, taking
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.jsonb import jsonb
@@ -31,6 +32,7 @@ from outlast.telemetry import emit
 
 _SQL = Queries("run_intake")
 _ADMISSION_SQL = Queries("admission")
+_ENDS_SQL = Queries("run_ends")
 #: Route, Idempotency-Key, hash of the body.
 Key = tuple[str, str, bytes]
 
@@ -68,8 +70,9 @@ class _Answer:
 class RunIntake:
     """Takes runs in."""
 
-    def __init__(self, pool: Pool, ends: RunEnds) -> None:
+    def __init__(self, pool: Pool, ends: RunEnds, *, terms_of: TermsOf = no_terms) -> None:
         self._pool = pool
+        self._terms_of = terms_of
         self._ends = ends
 
     async def admit(self, run: NewRun, intake: Intake, *, key: Key | None = None) -> Admission:
@@ -122,6 +125,8 @@ class RunIntake:
         answer = None
         if intake.resume is not None:
             answer = await _checked(connection, thread, _resume(run, intake.resume), standing)
+            told = await questions.told_in(connection, self._pool.sealing, thread, answer.value)
+            answer = replace(answer, value=told)
         plan = decide(standing, multitask=intake.multitask, later=run.delay_seconds > 0, plain=run.options.plain)
         ended: list[UUID] = []
         if plan.supersede:
@@ -167,8 +172,11 @@ class RunIntake:
     async def _stored(
         self, connection: Tx, run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None
     ) -> RunStatus:
-        parameters = await sealed_new_run(self._pool.sealing, _run_parameters(run, thread, intake, answer))
+        given = _run_parameters(run, thread, intake, answer, self._terms_of)
+        parameters = await sealed_new_run(self._pool.sealing, given)
         added = await connection.execute(_SQL.enqueue, parameters)
+        if _asks(run):
+            await connection.execute(_ENDS_SQL.ask_first, {"id": run.id})
         if not run.options.plain:
             await connection.execute(_SQL.describe_thread, _details_parameters(run, thread, intake))
         return RunStatus(cast("tuple[str]", await added.fetchone())[0])
@@ -176,7 +184,7 @@ class RunIntake:
     async def _put_behind(self, run: NewRun, intake: Intake) -> Admission:
         """Store a run that changes no other; nothing is decided between the statements, so they go out together."""
         thread = thread_key(run.thread_id)
-        steps = await sealed_steps(self._pool.sealing, _usual_steps(run, thread, intake))
+        steps = await sealed_steps(self._pool.sealing, _usual_steps(run, thread, intake, self._terms_of))
         rows = await self._stored_with(run, steps)
         by_step = dict(zip((step.name for step in steps), rows, strict=True))
         stored, opened = by_step["enqueue"], rows[0]
@@ -194,14 +202,16 @@ async def _take(takes: Takes | None) -> None:
         raise NotTaken(taken)
 
 
-def _usual_steps(run: NewRun, thread: bytes, intake: Intake) -> list[Step]:
+def _usual_steps(run: NewRun, thread: bytes, intake: Intake, terms_of: TermsOf) -> list[Step]:
     if intake.if_not_exists == "create":
         opening = Step("run_intake", "open_thread", _thread_parameters(run, thread))
     else:
         opening = Step("run_intake", "existing_thread", _access_parameters(intake, thread))
-    enqueue = [Step("run_intake", "enqueue", _run_parameters(run, thread, intake, None))]
+    enqueue = [Step("run_intake", "enqueue", _run_parameters(run, thread, intake, None, terms_of))]
     if run.decision is not None:
         enqueue.append(Step("admission", "admitted", decision_parameters(run.id, run.decision)))
+    if _asks(run):
+        enqueue.append(Step("run_ends", "ask_first", {"id": run.id}))
     if run.options.plain:
         return [opening, *enqueue]
     front = _front_parameters(run, thread)
@@ -333,7 +343,9 @@ def _details_parameters(run: NewRun, thread: bytes, intake: Intake) -> dict[str,
     }
 
 
-def _run_parameters(run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None) -> dict[str, Any]:
+def _run_parameters(
+    run: NewRun, thread: bytes, intake: Intake, answer: _Answer | None, terms_of: TermsOf
+) -> dict[str, Any]:
     who = principal()
     return {
         "user_id": who.user,
@@ -358,13 +370,18 @@ def _run_parameters(run: NewRun, thread: bytes, intake: Intake, answer: _Answer 
         "answer": None if answer is None else orjson.dumps(answer.value),
         "interrupts": None if answer is None else jsonb([{"id": question} for question in answer.questions]),
         "waiting_at": None if answer is None else answer.waiting_at,
-        "approval": _approval(run),
+        "approval": _approval(run, terms_of),
     }
 
 
-def _approval(run: NewRun) -> Any:
+def _asks(run: NewRun) -> bool:
+    return run.decision is not None and run.decision.verdict == "ask"
+
+
+def _approval(run: NewRun, terms_of: TermsOf) -> Any:
     """Return what a person has to say yes to before the run begins; None: it may begin."""
     decision = run.decision
-    if decision is None or decision.verdict != "ask":
+    if decision is None or not _asks(run):
         return None
-    return jsonb({"stage": decision.stage, "reason": decision.reason, "question": decision.question})
+    asked = {"stage": decision.stage, "reason": decision.reason, "question": decision.question}
+    return jsonb(asked | {"terms": questions.approval_terms(run, terms_of)})

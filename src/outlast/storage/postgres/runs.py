@@ -11,13 +11,15 @@ from uuid import UUID
 
 import orjson
 
-from outlast.domain.acting import acting_for, principal
+from outlast.domain.acting import across_tenants, acting_for, principal
 from outlast.domain.approval import approved
 from outlast.domain.intake import Intake
 from outlast.domain.options import CancelAction, RunOptions
 from outlast.domain.outcome import Settlement
+from outlast.domain.question import TermsOf, no_terms
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
 from outlast.errors import Conflict, LeaseLost, NotFound, Undecipherable
+from outlast.storage.postgres import questions
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.claiming import Claims, RunningCaps
 from outlast.storage.postgres.pool import Pool, as_unavailable
@@ -55,13 +57,17 @@ class RunStore:
         thread_values_bytes: int = THREAD_VALUES_BYTES,
         temporary_grace: timedelta = TEMPORARY_GRACE,
         caps: RunningCaps = UNCAPPED,
+        terms_of: TermsOf = no_terms,
     ) -> None:
         self._pool = pool
         self._claims = Claims(pool, caps)
         #: Tenants may have only so many runs that run.
         self.capped = bool(caps)
-        self.ends = RunEnds(pool, erase=erase, thread_values_bytes=thread_values_bytes, temporary_grace=temporary_grace)
-        self.intake = RunIntake(pool, self.ends)
+        self.ends = RunEnds(
+            pool, erase=erase, thread_values_bytes=thread_values_bytes, temporary_grace=temporary_grace,
+            terms_of=terms_of,
+        )  # fmt: skip
+        self.intake = RunIntake(pool, self.ends, terms_of=terms_of)
         self.views = RunViews(pool)
 
     # the way in
@@ -104,22 +110,25 @@ class RunStore:
 
     async def claimed(self, run_id: UUID, epoch: int) -> ClaimedRun | None:
         """Return a run that is owned under this epoch; None when it is not (any more)."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.claimed, {"id": run_id, "epoch": epoch}, binary=True)
-            row = await cursor.fetchone()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.claimed, {"id": run_id, "epoch": epoch}, binary=True)
+                row = await cursor.fetchone()
         return _claimed(await opened_claim(self._pool.sealing, row)) if row else None
 
     async def crashed(self, run: ClaimedRun) -> bool:
         """Count a crash against a run whose own process died, and queue it; False when it was settled before that."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.crashed, {"id": run.id, "epoch": run.epoch})
-            return await cursor.fetchone() is not None
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.crashed, {"id": run.id, "epoch": run.epoch})
+                return await cursor.fetchone() is not None
 
     async def next_due(self, agents: Sequence[str], *, max_crashes: int) -> float | None:
         """Return the seconds until a queued run is due (negative: it is), None when there is none."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.next_due, {"agents": list(agents), "max_crashes": max_crashes})
-            row = await cursor.fetchone()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.next_due, {"agents": list(agents), "max_crashes": max_crashes})
+                row = await cursor.fetchone()
         return row[0] if row else None
 
     async def settle(self, run: ClaimedRun, settlement: Settlement) -> tuple[RunStatus, bool]:
@@ -152,13 +161,18 @@ class RunStore:
         """
         async with self._pool.transaction() as connection:
             thread = await self.ends.lock_thread_of(connection, run_id)
-            if (status := await self._decided(connection, thread, run_id, answer)) is not None:
-                return status
-            sealed = await self._pool.sealing.seal(RUN_ANSWER, orjson.dumps(answer), run_id)
-            cursor = await connection.execute(_SQL.answer, {"id": run_id, "answer": sealed})
-            if await cursor.fetchone() is None:
-                msg = f"run {run_id} does not wait for an answer; it was answered already, or never asked"
-                raise Conflict(msg)
+            answer = await questions.told_in(connection, self._pool.sealing, thread, answer)
+            return await self.answer_in(connection, thread, run_id, answer)
+
+    async def answer_in(self, connection: Tx, thread: bytes, run_id: UUID, answer: Any) -> RunStatus:
+        """Do it as part of an open transaction that holds the thread's lock; raises as `answer`."""
+        if (status := await self._decided(connection, thread, run_id, answer)) is not None:
+            return status
+        sealed = await self._pool.sealing.seal(RUN_ANSWER, orjson.dumps(answer), run_id)
+        cursor = await connection.execute(_SQL.answer, {"id": run_id, "answer": sealed})
+        if await cursor.fetchone() is None:
+            msg = f"run {run_id} does not wait for an answer; it was answered already, or never asked"
+            raise Conflict(msg)
         return RunStatus.QUEUED
 
     async def _decided(self, connection: Tx, thread: bytes, run_id: UUID, answer: Any) -> RunStatus | None:
@@ -176,11 +190,15 @@ class RunStore:
         await unblock_in(connection, thread)
         return RunStatus.CANCELLED
 
-    async def replay(self, run_id: UUID) -> RunStatus:
-        """Give a failed run another set of attempts; raises Conflict when it has not failed."""
+    async def replay(self, run_id: UUID, *, delay: timedelta = timedelta(0), most: int | None = None) -> RunStatus:
+        """Give a failed run another set of attempts, due after `delay`; raises Conflict when it has not failed.
+
+        `most`: for recovery, which replays a run by itself so many times and no more; Conflict then, too.
+        """
+        parameters = {"id": run_id, "delay": delay.total_seconds(), "most": most}
         async with self._pool.transaction() as connection:
             await self.ends.lock_thread_of(connection, run_id)
-            cursor = await connection.execute(_SQL.replay, {"id": run_id})
+            cursor = await connection.execute(_SQL.replay, parameters)
             row = await cursor.fetchone()
             if row is None:
                 msg = f"run {run_id} has not failed; only failed runs can be replayed"
@@ -233,15 +251,17 @@ class RunStore:
 
     async def standing_still(self, run_ids: Sequence[UUID]) -> set[UUID]:
         """Return which of these runs have ended, wait for a person or are gone."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.moving_among, {"ids": list(run_ids)})
-            return set(run_ids) - {row[0] for row in await cursor.fetchall()}
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.moving_among, {"ids": list(run_ids)})
+                return set(run_ids) - {row[0] for row in await cursor.fetchall()}
 
     async def depth(self) -> dict[RunStatus, int]:
         """Return how many runs have not ended, by status."""
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(_SQL.depth)
-            return {RunStatus(status): count for status, count in await cursor.fetchall()}
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL.depth)
+                return {RunStatus(status): count for status, count in await cursor.fetchall()}
 
     # recovery's side
 
@@ -252,14 +272,15 @@ class RunStore:
         """
         found: list[tuple[UUID, bytes, int, str, str]] = []
         seconds = {"grace": grace.total_seconds()}
-        async with self._pool.connection(across=True) as connection:
-            for why, statement, parameters in (
-                ("cancelled", _SQL.force_cancelled, seconds),
-                ("timed_out", _SQL.overdue, seconds),
-                ("crashed", _SQL.buried, {"max_crashes": max_crashes}),
-            ):
-                cursor = await connection.execute(statement, parameters)
-                found += [(row[0], row[1].bytes, row[2], row[3], why) for row in await cursor.fetchall()]
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                for why, statement, parameters in (
+                    ("cancelled", _SQL.force_cancelled, seconds),
+                    ("timed_out", _SQL.overdue, seconds),
+                    ("crashed", _SQL.buried, {"max_crashes": max_crashes}),
+                ):
+                    cursor = await connection.execute(statement, parameters)
+                    found += [(row[0], row[1].bytes, row[2], row[3], why) for row in await cursor.fetchall()]
         return found
 
     async def take_away(

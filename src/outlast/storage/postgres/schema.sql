@@ -512,6 +512,140 @@ CREATE INDEX idempotency_keys_by_run ON idempotency_keys USING btree (run_id);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE TABLE input_prints (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    agent text NOT NULL,
+    print bigint NOT NULL,
+    lineage uuid NOT NULL,
+    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT input_prints_pkey PRIMARY KEY (tenant, agent, print)
+);
+CREATE INDEX input_prints_newest ON input_prints USING btree (tenant, agent, seen_at DESC);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE notification_items (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    notification_id uuid NOT NULL,
+    channel text NOT NULL,
+    message_id uuid NOT NULL,
+    CONSTRAINT notification_items_message_id_fkey FOREIGN KEY (message_id) REFERENCES notification_messages(id) ON DELETE CASCADE,
+    CONSTRAINT notification_items_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES notifications(id) ON DELETE CASCADE,
+    CONSTRAINT notification_items_pkey PRIMARY KEY (notification_id, channel)
+);
+CREATE INDEX notification_items_by_message ON notification_items USING btree (message_id);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE notification_messages (
+    id uuid NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    channel text NOT NULL,
+    key text NOT NULL,
+    grouped boolean DEFAULT false NOT NULL,
+    state text DEFAULT 'pending'::text NOT NULL,
+    incident text,
+    attempts integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_error text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT notification_messages_check CHECK (((state = 'pending'::text) = (ended_at IS NULL))),
+    CONSTRAINT notification_messages_incident_check CHECK ((incident = ANY (ARRAY['open'::text, 'closing'::text, 'closed'::text]))),
+    CONSTRAINT notification_messages_pkey PRIMARY KEY (id),
+    CONSTRAINT notification_messages_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'sent'::text, 'failed'::text, 'dropped'::text])))
+);
+CREATE INDEX notification_messages_due ON notification_messages USING btree (due_at) WHERE (state = 'pending'::text);
+CREATE INDEX notification_messages_lately ON notification_messages USING btree (tenant, channel, created_at);
+CREATE INDEX notification_messages_open ON notification_messages USING btree (ended_at) WHERE (incident = 'open'::text);
+CREATE INDEX notification_messages_over ON notification_messages USING btree (ended_at) WHERE (state <> 'pending'::text);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE notifications (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    key text NOT NULL,
+    event text NOT NULL,
+    run_id uuid NOT NULL,
+    question_id uuid,
+    agent text NOT NULL,
+    kind text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    routed_at timestamp with time zone,
+    CONSTRAINT notifications_check CHECK (((event = 'failed'::text) = (question_id IS NULL))),
+    CONSTRAINT notifications_event_check CHECK ((event = ANY (ARRAY['asked'::text, 'assigned'::text, 'overdue'::text, 'expired'::text, 'failed'::text]))),
+    CONSTRAINT notifications_pkey PRIMARY KEY (id),
+    CONSTRAINT notifications_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
+    CONSTRAINT notifications_tenant_key_key UNIQUE (tenant, key)
+);
+CREATE INDEX notifications_by_run ON notifications USING btree (run_id);
+CREATE INDEX notifications_new ON notifications USING btree (created_at) WHERE (routed_at IS NULL);
+CREATE INDEX notifications_over ON notifications USING btree (routed_at) WHERE (routed_at IS NOT NULL);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE question_notes (
+    id uuid NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    question_id uuid NOT NULL,
+    kind text NOT NULL,
+    author text,
+    body bytea NOT NULL,
+    said_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT question_notes_kind_check CHECK ((kind = ANY (ARRAY['comment'::text, 'vote'::text]))),
+    CONSTRAINT question_notes_pkey PRIMARY KEY (id),
+    CONSTRAINT question_notes_question_id_fkey FOREIGN KEY (question_id) REFERENCES questions(id) ON DELETE CASCADE
+);
+CREATE INDEX question_notes_of_question ON question_notes USING btree (question_id, said_at);
+CREATE UNIQUE INDEX question_notes_one_vote ON question_notes USING btree (question_id, author) WHERE (kind = 'vote'::text);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE questions (
+    id uuid NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    run_id uuid NOT NULL,
+    thread_key uuid NOT NULL,
+    agent text NOT NULL,
+    epoch integer NOT NULL,
+    interrupt_id text NOT NULL,
+    kind text NOT NULL,
+    value bytea,
+    hash text NOT NULL,
+    allowed text[] NOT NULL,
+    requester text,
+    assignee text,
+    needs smallint DEFAULT 1 NOT NULL,
+    not_requester boolean DEFAULT false NOT NULL,
+    waiting_at uuid,
+    asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    due_at timestamp with time zone,
+    look_at timestamp with time zone,
+    reminders integer DEFAULT 0 NOT NULL,
+    default_decision text,
+    status text DEFAULT 'open'::text NOT NULL,
+    decision text,
+    answered_by text,
+    answered_at timestamp with time zone,
+    answer bytea,
+    CONSTRAINT questions_check CHECK (((status = 'open'::text) = (answered_at IS NULL))),
+    CONSTRAINT questions_decision_check CHECK ((decision = ANY (ARRAY['approve'::text, 'edit'::text, 'reject'::text, 'respond'::text]))),
+    CONSTRAINT questions_default_decision_check CHECK ((default_decision = ANY (ARRAY['approve'::text, 'edit'::text, 'reject'::text, 'respond'::text]))),
+    CONSTRAINT questions_hash_check CHECK ((length(hash) = 64)),
+    CONSTRAINT questions_needs_check CHECK ((needs = ANY (ARRAY[1, 2]))),
+    CONSTRAINT questions_pkey PRIMARY KEY (id),
+    CONSTRAINT questions_run_id_epoch_interrupt_id_key UNIQUE (run_id, epoch, interrupt_id),
+    CONSTRAINT questions_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
+    CONSTRAINT questions_status_check CHECK ((status = ANY (ARRAY['open'::text, 'answered'::text, 'expired'::text, 'withdrawn'::text])))
+) WITH (fillfactor=80);
+CREATE INDEX questions_by_thread ON questions USING btree (thread_key, asked_at DESC);
+CREATE INDEX questions_due ON questions USING btree (look_at) WHERE ((status = 'open'::text) AND (look_at IS NOT NULL));
+CREATE INDEX questions_of_tenant ON questions USING btree (tenant, status, asked_at DESC, id DESC);
+CREATE INDEX questions_open ON questions USING btree (thread_key) WHERE (status = 'open'::text);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE UNLOGGED TABLE rate_limits (
     name text NOT NULL,
     free_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -530,6 +664,51 @@ CREATE UNLOGGED TABLE retry_budgets (
     retries_before integer NOT NULL,
     CONSTRAINT retry_budgets_pkey PRIMARY KEY (provider)
 );
+
+CREATE TABLE reviews (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    thread_key uuid NOT NULL,
+    lineage uuid NOT NULL,
+    position integer NOT NULL,
+    run_id uuid NOT NULL,
+    epoch integer NOT NULL,
+    checkpoint_id uuid NOT NULL,
+    action text NOT NULL,
+    question_id text,
+    body bytea NOT NULL,
+    hash text,
+    decision text,
+    reviewed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT reviews_action_check CHECK ((action = ANY (ARRAY['repair'::text, 'escalate'::text, 'accept'::text, 'fail'::text]))),
+    CONSTRAINT reviews_check CHECK (((action = 'escalate'::text) = (question_id IS NOT NULL))),
+    CONSTRAINT reviews_decision_check CHECK ((decision = ANY (ARRAY['approve'::text, 'edit'::text, 'reject'::text, 'respond'::text, 'unreadable'::text]))),
+    CONSTRAINT reviews_pkey PRIMARY KEY (thread_key, lineage, "position"),
+    CONSTRAINT reviews_position_check CHECK (("position" > 0)),
+    CONSTRAINT reviews_question_id_check CHECK ((question_id ~ '^[0-9a-f]{32}$'::text)),
+    CONSTRAINT reviews_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE
+);
+CREATE INDEX reviews_of_runs ON reviews USING btree (run_id);
+CREATE INDEX reviews_questions ON reviews USING btree (question_id) WHERE (question_id IS NOT NULL);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE run_attempts (
+    run_id uuid NOT NULL,
+    epoch integer NOT NULL,
+    kind text NOT NULL,
+    error_code text NOT NULL,
+    error_message text,
+    worker_id uuid,
+    began_at timestamp with time zone,
+    ended_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    CONSTRAINT run_attempts_kind_check CHECK ((kind = ANY (ARRAY['error'::text, 'crash'::text, 'taken'::text]))),
+    CONSTRAINT run_attempts_pkey PRIMARY KEY (run_id, epoch),
+    CONSTRAINT run_attempts_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE
+);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
 CREATE TABLE run_details (
     run_id uuid NOT NULL,
@@ -560,6 +739,9 @@ CREATE TABLE run_details (
     held_by text,
     approval jsonb,
     resumable boolean,
+    discarded_by text,
+    discard_reason text,
+    replays smallint DEFAULT 0 NOT NULL,
     CONSTRAINT run_details_multitask_check CHECK ((multitask = ANY (ARRAY['reject'::text, 'enqueue'::text, 'interrupt'::text, 'rollback'::text]))),
     CONSTRAINT run_details_pkey PRIMARY KEY (run_id),
     CONSTRAINT run_details_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE
@@ -620,10 +802,12 @@ CREATE TABLE runs (
     ended_at timestamp with time zone,
     cancel_action text,
     tenant text DEFAULT current_tenant() NOT NULL,
+    discarded_at timestamp with time zone,
     CONSTRAINT runs_cancel_action_check CHECK ((cancel_action = ANY (ARRAY['interrupt'::text, 'rollback'::text]))),
     CONSTRAINT runs_check CHECK (((status = 'running'::text) = (worker_id IS NOT NULL))),
     CONSTRAINT runs_check1 CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text, 'interrupted'::text])) = (ended_at IS NOT NULL))),
     CONSTRAINT runs_check2 CHECK (((epoch >= 0) AND (errors >= 0) AND (crashes >= 0) AND (max_attempts >= 1))),
+    CONSTRAINT runs_check3 CHECK (((discarded_at IS NULL) OR (status = 'failed'::text))),
     CONSTRAINT runs_pkey PRIMARY KEY (id),
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['blocked'::text, 'queued'::text, 'running'::text, 'waiting'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text, 'interrupted'::text]))),
     CONSTRAINT runs_thread_key_fkey FOREIGN KEY (thread_key) REFERENCES threads(key)
@@ -633,6 +817,7 @@ CREATE INDEX runs_by_thread ON runs USING btree (thread_key, created_at DESC);
 CREATE INDEX runs_by_time ON runs USING btree (created_at DESC, id DESC);
 CREATE INDEX runs_by_worker ON runs USING btree (worker_id) WHERE (worker_id IS NOT NULL);
 CREATE INDEX runs_claimable ON runs USING btree (tenant, priority DESC, available_at, id) WHERE (status = 'queued'::text);
+CREATE INDEX runs_dead ON runs USING btree (tenant, ended_at DESC, id DESC) INCLUDE (agent) WHERE ((status = 'failed'::text) AND (discarded_at IS NULL));
 CREATE INDEX runs_ended ON runs USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 CREATE INDEX runs_ended_by_thread ON runs USING btree (thread_key, ended_at) WHERE (ended_at IS NOT NULL);
 CREATE INDEX runs_failed ON runs USING btree (ended_at DESC) WHERE (status = 'failed'::text);

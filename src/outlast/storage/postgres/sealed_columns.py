@@ -39,6 +39,8 @@ RUN_CONFIG: Final = Place("run_details.config")
 RUN_QUESTIONS: Final = Place("run_details.interrupts")
 RUN_ERROR: Final = Place("run_details.error_message")
 RUN_CANCEL_REASON: Final = Place("run_details.cancel_reason")
+ATTEMPT_ERROR: Final = Place("run_attempts.error_message")
+DISCARD_REASON: Final = Place("run_details.discard_reason")
 THREAD_VALUES: Final = Place("thread_details.values")
 THREAD_QUESTIONS: Final = Place("thread_details.interrupts")
 THREAD_ERROR: Final = Place("thread_details.error")
@@ -47,11 +49,15 @@ EFFECT_ARGUMENTS: Final = Place("effects.arguments")
 EFFECT_BODY: Final = Place("effects.body")
 EFFECT_ERROR: Final = Place("effects.error")
 EFFECT_ANSWER: Final = Place("effects.answer")
+REVIEW_BODY: Final = Place("reviews.body")
 CRON_PAYLOAD: Final = Place("crons.payload")
 CRON_TEMPLATE: Final = Place("crons.template")
 ITEM: Final = Place("store_items.value")
 FEEDBACK_VALUE: Final = Place("run_feedback.value")
 FEEDBACK_COMMENT: Final = Place("run_feedback.comment")
+QUESTION_VALUE: Final = Place("questions.value")
+QUESTION_ANSWER: Final = Place("questions.answer")
+QUESTION_NOTE: Final = Place("question_notes.body")
 SHARED_SECRET: Final = Place("secrets.value")
 #: Short-lived: their rows are not sealed anew but left to go.
 EVENT: Final = Place("run_events.data")
@@ -89,8 +95,12 @@ TABLES: Final = (
             "input": (RUN_INPUT, "bytes"), "output": (RUN_OUTPUT, "bytes"), "answer": (RUN_ANSWER, "bytes"),
             "options": (RUN_OPTIONS, "bytes"), "config": (RUN_CONFIG, "json"),
             "interrupts": (RUN_QUESTIONS, "questions"), "error_message": (RUN_ERROR, "text"),
-            "cancel_reason": (RUN_CANCEL_REASON, "text"),
+            "cancel_reason": (RUN_CANCEL_REASON, "text"), "discard_reason": (DISCARD_REASON, "text"),
         },
+    ),
+    SealedTable(
+        table="run_attempts", key={"run_id": "uuid", "epoch": "integer"}, identity=("run_id", "epoch"),
+        columns={"error_message": (ATTEMPT_ERROR, "text")},
     ),
     SealedTable(
         table="thread_details", key={"thread_key": "uuid"}, identity=("thread_key",),
@@ -112,6 +122,10 @@ TABLES: Final = (
         },
     ),
     SealedTable(
+        table="reviews", key={"thread_key": "uuid", "lineage": "uuid", "position": "integer"},
+        identity=("thread_key", "lineage", "position"), columns={"body": (REVIEW_BODY, "bytes")},
+    ),
+    SealedTable(
         table="crons", key={"id": "uuid"}, identity=("id",),
         columns={"payload": (CRON_PAYLOAD, "bytes"), "template": (CRON_TEMPLATE, "bytes")},
     ),
@@ -122,6 +136,13 @@ TABLES: Final = (
     SealedTable(
         table="run_feedback", key={"id": "uuid", "run_id": "uuid", "key": "text"}, identity=("run_id", "key"),
         columns={"value": (FEEDBACK_VALUE, "bytes"), "comment": (FEEDBACK_COMMENT, "text")},
+    ),
+    SealedTable(
+        table="questions", key={"id": "uuid"}, identity=("id",),
+        columns={"value": (QUESTION_VALUE, "bytes"), "answer": (QUESTION_ANSWER, "bytes")},
+    ),
+    SealedTable(
+        table="question_notes", key={"id": "uuid"}, identity=("id",), columns={"body": (QUESTION_NOTE, "bytes")},
     ),
     SealedTable(
         table="secrets", key={"name": "text"}, identity=("name",), columns={"value": (SHARED_SECRET, "bytes")},
@@ -143,8 +164,9 @@ PLAIN: Final[Mapping[str, Mapping[str, str]]] = {
     "run_details": {
         "metadata": _SEARCHED, "error_code": _NAME, "multitask": _NAME, "user_id": _NAME, "key_id": _NAME,
         "webhook": "is an address that the sender has to choose by", "held_by": _NAME,
-        "approval": "is what a policy asks, in the words of the project",
+        "approval": "is what a policy asks, in the words of the project", "discarded_by": _NAME,
     },
+    "run_attempts": {"kind": _NAME, "error_code": _NAME},
     "checkpoints": {"ns": _NAME, "run_id": _HASH, "metadata": _SEARCHED},
     "checkpoint_heads": {"ns": _NAME},
     "checkpoint_writes": {"ns": _NAME, "task_id": _HASH, "task_path": _NAME},
@@ -155,6 +177,13 @@ PLAIN: Final[Mapping[str, Mapping[str, str]]] = {
     "usage_days": {"*": "is figures, by name of user, agent and model"},
     "effects": {"key": _HASH, "name": _NAME, "business_key": _NAME, "agent": _NAME, "state": _NAME},
     "effect_questions": {"key": _HASH, "budget": _NAME, "subject": _NAME, "unit": _NAME},
+    "reviews": {"action": _NAME, "question_id": _HASH, "hash": _HASH, "decision": _NAME},
+    "input_prints": {"agent": _NAME},
+    "questions": {
+        "agent": _NAME, "interrupt_id": _HASH, "kind": _NAME, "hash": _HASH, "requester": _NAME, "assignee": _NAME,
+        "default_decision": _NAME, "status": _NAME, "decision": _NAME, "answered_by": _NAME,
+    },
+    "question_notes": {"kind": _NAME, "author": _NAME},
     "crons": {
         "user_id": _NAME, "schedule": _NAME, "timezone": _NAME, "metadata": _SEARCHED, "on_run_completed": _NAME,
     },
@@ -170,6 +199,12 @@ PLAIN: Final[Mapping[str, Mapping[str, str]]] = {
         "url": "is an address that the sender has to choose by", "state": _NAME,
         "last_error": "is what HTTP said, redacted",
     },
+    "notifications": {"*": "is ids, names and kinds: what is told is read when it is sent"},
+    "notification_messages": {
+        "channel": _NAME, "key": _HASH, "state": _NAME, "incident": _NAME,
+        "last_error": "is what the receiver's server said, redacted and without addresses",
+    },
+    "notification_items": {"*": "is ids, and the name of a channel"},
     "workers": {"*": "is about processes"},
     "schema_migrations": {"*": "is about the schema"},
     "breakers": {"*": "is about providers"},

@@ -1,7 +1,9 @@
 """What has to be so before a process works on a database."""
 
 import logging
+from contextlib import nullcontext
 
+from outlast.domain.acting import across_tenants
 from outlast.errors import DatabaseSetupError
 from outlast.settings import DatabaseSettings
 from outlast.storage.postgres import migrate, roles
@@ -22,8 +24,9 @@ async def require_current_schema(settings: DatabaseSettings) -> None:
 async def require_row_security(pool: Pool) -> None:
     """Raise DatabaseSetupError for a role, or for tables, that do not keep tenants apart."""
     warning = None
-    for across in (False, True):
-        async with pool.transaction(across=across) as connection:
-            warning = await roles.check(connection)
+    for scope in (nullcontext(), across_tenants()):
+        with scope:
+            async with pool.transaction() as connection:
+                warning = await roles.check(connection)
     if warning:
         log.warning("%s", warning)

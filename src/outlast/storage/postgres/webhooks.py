@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from outlast.domain.acting import across_tenants
 from outlast.domain.redaction import redacted
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
@@ -35,8 +36,9 @@ class WebhookStore:
     async def take(self, *, own: bool, limit: int, lease: timedelta) -> list[Delivery]:
         """Take due reports, the longest due first: to paths of the API itself, or to everybody else."""
         parameters = {"own": own, "limit": limit, "lease_seconds": lease.total_seconds()}
-        async with self._pool.connection(across=True) as connection:
-            rows = await (await connection.execute(_SQL.take, parameters)).fetchall()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                rows = await (await connection.execute(_SQL.take, parameters)).fetchall()
         return [
             Delivery(id=id_, run_id=run_id, tenant=tenant, url=url, attempts=attempts, age=timedelta(seconds=age))
             for id_, run_id, tenant, url, attempts, age in rows

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from outlast.domain.acting import across_tenants
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.queries import Queries
 
@@ -122,10 +123,12 @@ class WorkerStore:
         await self._execute(_SQL.forget_ended, {})
 
     async def _execute(self, statement: bytes, parameters: dict[str, Any]) -> None:
-        async with self._pool.connection(across=True) as connection:
-            await connection.execute(statement, parameters)
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                await connection.execute(statement, parameters)
 
     async def _fetch(self, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        async with self._pool.connection(across=True) as connection:
-            cursor = await connection.execute(statement, parameters)
-            return await cursor.fetchall()
+        with across_tenants():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(statement, parameters)
+                return await cursor.fetchall()

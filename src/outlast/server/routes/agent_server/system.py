@@ -27,6 +27,10 @@ _HELP: Final = {
     "outlast_worker_slots": "Runs that all live workers may have at the same time.",
     "outlast_webhooks_pending": "Reports of ended runs that are still to be sent.",
     "outlast_oldest_webhook_seconds": "Age of the oldest of them.",
+    "outlast_notifications_pending": "Messages to people that are still to be sent.",
+    "outlast_oldest_notification_seconds": "Age of the oldest of them.",
+    "outlast_dead_letters": "Failed runs that nobody has replayed or discarded, by agent.",
+    "outlast_oldest_dead_letter_seconds": "Time since the first of them has failed.",
     "outlast_breakers_open": "API keys under which a model is left alone because it fails, by model.",
     "outlast_stream_followers": "Streams that are open at this process.",
     "outlast_stream_threads": "Threads that they follow.",
@@ -108,9 +112,13 @@ async def _figures(runtime: Runtime) -> list[tuple[str, dict[str, str], float]]:
         "outlast_worker_slots": sum(worker.concurrency for worker in live),
         "outlast_webhooks_pending": load.reports,
         "outlast_oldest_webhook_seconds": round(load.oldest_report_seconds, 3),
+        "outlast_notifications_pending": load.notifications,
+        "outlast_oldest_notification_seconds": round(load.oldest_notification_seconds, 3),
+        "outlast_oldest_dead_letter_seconds": round(load.oldest_dead_letter_seconds, 3),
         **{f"outlast_stream_{name}": value for name, value in runtime.hub.gauges.items()},
     }
     by_status = [("outlast_runs", {"status": status}, count) for status, count in load.runs.items()]
+    by_status += [("outlast_dead_letters", {"agent": agent}, count) for agent, count in load.dead_letters.items()]
     breakers = await open_breakers(runtime.pool)
     by_model = [("outlast_breakers_open", {"model": model}, count) for model, count in breakers.items()]
     return [*by_status, *by_model, *((name, {}, value) for name, value in alone.items())]

@@ -32,33 +32,6 @@ UNION
 SELECT d.lineage FROM runs r JOIN run_details d ON d.run_id = r.id
 WHERE r.thread_key = ANY(%(threads)s::uuid[]) AND d.lineage IS NOT NULL;
 
--- name: fold_days
--- What somebody used becomes what nobody in particular used, in the same statement: sums stay what they were.
-WITH gone AS (
-    DELETE FROM usage_days WHERE tenant = %(tenant)s AND user_id = %(user)s RETURNING *
-), folded AS (
-    INSERT INTO usage_days AS d (
-        day, tenant, user_id, agent, provider, model, calls, cached, failed, unpriced, input_tokens, output_tokens,
-        cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_micros, saved_micros
-    )
-    SELECT day, tenant, NULL, agent, provider, model, calls, cached, failed, unpriced, input_tokens, output_tokens,
-           cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_micros, saved_micros
-    FROM gone
-    ON CONFLICT (day, tenant, coalesce(user_id, ''), agent, provider, model) DO UPDATE SET
-        calls = d.calls + excluded.calls,
-        cached = d.cached + excluded.cached,
-        failed = d.failed + excluded.failed,
-        unpriced = d.unpriced + excluded.unpriced,
-        input_tokens = d.input_tokens + excluded.input_tokens,
-        output_tokens = d.output_tokens + excluded.output_tokens,
-        cache_read_tokens = d.cache_read_tokens + excluded.cache_read_tokens,
-        cache_write_tokens = d.cache_write_tokens + excluded.cache_write_tokens,
-        reasoning_tokens = d.reasoning_tokens + excluded.reasoning_tokens,
-        cost_micros = d.cost_micros + excluded.cost_micros,
-        saved_micros = d.saved_micros + excluded.saved_micros
-)
-SELECT count(*) FROM gone;
-
 -- name: begin
 INSERT INTO erasures (tenant, scope, subject, asked_by, paths)
 VALUES (%(tenant)s, %(scope)s, %(subject)s, %(asked_by)s, %(paths)s::text[])

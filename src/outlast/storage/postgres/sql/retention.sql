@@ -99,12 +99,13 @@ WHERE d.thread_key = %(thread_key)s AND d.expires_at IS NULL
 
 -- name: forget_runs
 -- With everything that is theirs alone. Not while a run of the same thread has still to run: it may go on from theirs; nor
--- while a report has to be sent.
+-- while a report has to be sent, or a person has still to answer.
 WITH old AS (
     SELECT r.id FROM runs r
     WHERE r.ended_at < now() - make_interval(secs => %(age)s)
       AND NOT EXISTS (SELECT FROM runs u WHERE u.thread_key = r.thread_key AND u.ended_at IS NULL)
       AND NOT EXISTS (SELECT FROM webhook_deliveries w WHERE w.run_id = r.id AND w.state = 'pending')
+      AND NOT EXISTS (SELECT FROM questions q WHERE q.run_id = r.id AND q.status = 'open')
     ORDER BY r.ended_at
     LIMIT %(limit)s
     FOR UPDATE OF r SKIP LOCKED

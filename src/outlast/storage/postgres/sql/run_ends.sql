@@ -63,28 +63,86 @@ WITH settled AS (
 )
 SELECT status FROM settled;
 
+-- name: failed_attempt
+-- The error of an attempt that its owner is about to settle, in the same transaction. Locked, so that nobody takes the run
+-- between this statement and that one.
+WITH owned AS (
+    SELECT id, epoch, worker_id, claimed_at FROM runs
+    WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running'
+    FOR UPDATE
+)
+INSERT INTO run_attempts (run_id, epoch, kind, error_code, error_message, worker_id, began_at)
+SELECT id, epoch, 'error', %(error_code)s, %(attempt_message)s, worker_id, claimed_at FROM owned
+ON CONFLICT DO NOTHING;
+
 -- name: is_settled
 SELECT status FROM runs
 WHERE id = %(id)s AND epoch = %(epoch)s
   AND (status = %(status)s OR status = 'cancelled' AND %(status)s IN ('queued', 'waiting'));
 
+-- part: asking_first
+-- A run that waits for a yes before it begins is a question like any other; its id is the run's.
+INSERT INTO questions (id, run_id, thread_key, agent, epoch, interrupt_id, kind, hash, allowed, requester, assignee,
+                       needs, not_requester, due_at, look_at, default_decision)
+SELECT a.id, a.id, a.thread_key, a.agent, a.epoch, replace(a.id::text, '-', ''), 'approval',
+       coalesce(a.terms ->> 'hash', encode(sha256(convert_to(a.id::text, 'UTF8')), 'hex')), '{approve,reject}',
+       coalesce(a.user_id, 'key:' || a.key_id), a.terms ->> 'assign_to',
+       coalesce((a.terms ->> 'needs')::smallint, 1::smallint), coalesce((a.terms ->> 'not_requester')::boolean, false),
+       a.due_at, a.due_at, a.terms ->> 'default'
+FROM (
+    SELECT u.id, u.thread_key, u.agent, u.epoch, d.approval -> 'terms' AS terms, d.user_id, d.key_id,
+           clock_timestamp() + make_interval(secs => (d.approval #>> '{terms,deadline_seconds}')::float8) AS due_at
+
+-- part: asked_first
+    JOIN run_details d ON d.run_id = u.id
+    WHERE u.status = 'waiting' AND NOT d.approval ? 'approved'
+) AS a
+ON CONFLICT DO NOTHING
+RETURNING id, tenant, agent
+
+-- part: telling_first
+-- In the same statement somebody is told of what was `asked` so.
+told AS (
+    INSERT INTO notifications (tenant, key, event, run_id, question_id, agent, kind)
+    SELECT tenant, 'asked:' || id, 'asked', id, id, agent, 'approval' FROM asked
+    ON CONFLICT DO NOTHING
+)
+
+-- name: ask_first
+-- A new run whose turn it is at once.
+WITH asked AS (
+--include asking_first
+    FROM (SELECT * FROM runs WHERE id = %(id)s) AS u
+--include asked_first
+),
+--include telling_first
+SELECT id FROM asked;
+
 -- name: unblock
 -- Safe to run at any time: it does nothing while the thread has a front. Who is due goes before who is due later. One that a
 -- person has to say yes to waits for that as soon as its turn has come.
-UPDATE runs
-SET status = CASE WHEN EXISTS (
-        SELECT FROM run_details d WHERE d.run_id = runs.id AND NOT d.approval ? 'approved'
-    ) THEN 'waiting' ELSE 'queued' END,
-    available_at = greatest(available_at, clock_timestamp())
-WHERE id = (
-    SELECT id FROM runs
-    WHERE thread_key = %(thread_key)s AND status = 'blocked'
-    ORDER BY available_at > clock_timestamp(), priority DESC, created_at, id
-    LIMIT 1
-) AND NOT EXISTS (
-    SELECT FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')
-)
-RETURNING id;
+WITH unblocked AS (
+    UPDATE runs
+    SET status = CASE WHEN EXISTS (
+            SELECT FROM run_details d WHERE d.run_id = runs.id AND NOT d.approval ? 'approved'
+        ) THEN 'waiting' ELSE 'queued' END,
+        available_at = greatest(available_at, clock_timestamp())
+    WHERE id = (
+        SELECT id FROM runs
+        WHERE thread_key = %(thread_key)s AND status = 'blocked'
+        ORDER BY available_at > clock_timestamp(), priority DESC, created_at, id
+        LIMIT 1
+    ) AND NOT EXISTS (
+        SELECT FROM runs WHERE thread_key = %(thread_key)s AND status IN ('queued', 'running', 'waiting')
+    )
+    RETURNING id, thread_key, agent, epoch, status
+), asked AS (
+--include asking_first
+    FROM unblocked u
+--include asked_first
+),
+--include telling_first
+SELECT id FROM unblocked;
 
 -- name: thread_of
 SELECT r.thread_key
@@ -159,6 +217,13 @@ WITH taken AS (
     INSERT INTO webhook_deliveries (run_id, epoch, url)
     SELECT t.id, t.epoch, d.webhook FROM taken t JOIN details d ON d.run_id = t.id
     WHERE d.webhook IS NOT NULL
+    ON CONFLICT DO NOTHING
+), attempt AS (
+    -- Of an owner. `r` is the row as it was before this statement; a run that waited in the queue was not being attempted.
+    INSERT INTO run_attempts (run_id, epoch, kind, error_code, error_message, worker_id, began_at, tenant)
+    SELECT r.id, r.epoch, 'taken', %(error_code)s, %(attempt_message)s, r.worker_id, r.claimed_at, r.tenant
+    FROM taken t JOIN runs r ON r.id = t.id
+    WHERE r.status = 'running' AND %(error_code)s::text IS NOT NULL
     ON CONFLICT DO NOTHING
 )
 SELECT epoch, cancel_action FROM taken;

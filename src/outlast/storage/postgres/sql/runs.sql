@@ -130,11 +130,20 @@ WHERE r.id = %(id)s AND r.epoch = %(epoch)s AND r.status = 'running';
 
 -- name: crashed
 -- The process of one suspect run died while its worker lives: `reap` for this run alone.
-UPDATE runs
-SET status = 'queued', epoch = epoch + 1, crashes = crashes + 1, worker_id = NULL,
-    available_at = clock_timestamp() + make_interval(secs => crashes * 2)
-WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running'
-RETURNING crashes;
+WITH crashed AS (
+    UPDATE runs
+    SET status = 'queued', epoch = epoch + 1, crashes = crashes + 1, worker_id = NULL,
+        available_at = clock_timestamp() + make_interval(secs => crashes * 2)
+    WHERE id = %(id)s AND epoch = %(epoch)s AND status = 'running'
+    RETURNING id, crashes
+), attempt AS (
+    -- `r` is the row as it was before.
+    INSERT INTO run_attempts (run_id, epoch, kind, error_code, worker_id, began_at, tenant)
+    SELECT r.id, r.epoch, 'crash', 'crashed', r.worker_id, r.claimed_at, r.tenant
+    FROM crashed c JOIN runs r ON r.id = c.id
+    ON CONFLICT DO NOTHING
+)
+SELECT crashes FROM crashed;
 
 -- name: next_due
 -- Seconds until the next queued run is due; NULL when the queue is empty. What a switch holds back is not due: workers
@@ -211,23 +220,28 @@ RETURNING d.run_id;
 -- name: replay
 -- A person gives a failed run another set of attempts; its id and its progress stay. Effects that were certainly not
 -- applied may be called again, since the failure may have come from them, and who could not tell what became of one is
--- asked again.
+-- asked again. One that was discarded is wanted again. Recovery says up to which count of its own replays it may be done.
 WITH replayed AS (
     UPDATE runs r
     SET status = CASE WHEN EXISTS (
             SELECT FROM runs f
             WHERE f.thread_key = r.thread_key AND f.status IN ('queued', 'running', 'waiting')
         ) THEN 'blocked' ELSE 'queued' END,
-        errors = 0, crashes = 0, available_at = clock_timestamp(), ended_at = NULL, cancel_requested_at = NULL,
-        cancel_action = NULL
+        errors = 0, crashes = 0, available_at = clock_timestamp() + make_interval(secs => %(delay)s), ended_at = NULL,
+        cancel_requested_at = NULL, cancel_action = NULL, discarded_at = NULL
     WHERE r.id = %(id)s AND r.status = 'failed'
+      AND (%(most)s::int IS NULL OR r.discarded_at IS NULL AND EXISTS (
+          SELECT FROM run_details d WHERE d.run_id = r.id AND d.replays < %(most)s::int
+      ))
     RETURNING r.id, r.status
 ), effects_again AS (
     UPDATE effects e SET errors = -1
     FROM replayed JOIN run_details l ON l.run_id = replayed.id
     WHERE e.lineage = coalesce(l.lineage, l.run_id) AND e.state IN ('failed', 'unknown')
 )
-UPDATE run_details d SET resumed_at = clock_timestamp()
+UPDATE run_details d
+SET resumed_at = clock_timestamp(), discarded_by = NULL, discard_reason = NULL,
+    replays = CASE WHEN %(most)s::int IS NULL THEN 0 ELSE d.replays + 1 END
 FROM replayed WHERE d.run_id = replayed.id
 RETURNING replayed.status;
 

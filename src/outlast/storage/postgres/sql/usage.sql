@@ -119,21 +119,13 @@ SELECT count(DISTINCT call_id),
        coalesce(sum(cost_micros) FILTER (WHERE outcome <> 'cache'), 0)::bigint
 FROM call_usage WHERE run_id = %(run_id)s;
 
--- name: fold
--- The oldest tries become part of their days, in the same statement that deletes them.
-WITH old AS (
-    SELECT call_id, try FROM call_usage WHERE at < %(before)s ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), u AS (
-    DELETE FROM call_usage c USING old o WHERE c.call_id = o.call_id AND c.try = o.try RETURNING c.*
-), folded AS (
+-- part: into_days
     INSERT INTO usage_days AS d (
         day, tenant, user_id, agent, provider, model, calls, cached, failed, unpriced, input_tokens, output_tokens,
         cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_micros, saved_micros
     )
-    SELECT (u.at AT TIME ZONE 'UTC')::date, u.tenant, nullif(u.user_id, ''), u.agent, u.provider, u.model,
---include counted
-    FROM u
-    GROUP BY 1, 2, 3, 4, 5, 6
+
+-- part: added_up
     ON CONFLICT (day, tenant, coalesce(user_id, ''), agent, provider, model) DO UPDATE SET
         calls = d.calls + excluded.calls,
         cached = d.cached + excluded.cached,
@@ -146,5 +138,32 @@ WITH old AS (
         reasoning_tokens = d.reasoning_tokens + excluded.reasoning_tokens,
         cost_micros = d.cost_micros + excluded.cost_micros,
         saved_micros = d.saved_micros + excluded.saved_micros
+
+-- name: fold
+-- The oldest tries become part of their days, in the same statement that deletes them.
+WITH old AS (
+    SELECT call_id, try FROM call_usage WHERE at < %(before)s ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), u AS (
+    DELETE FROM call_usage c USING old o WHERE c.call_id = o.call_id AND c.try = o.try RETURNING c.*
+), folded AS (
+--include into_days
+    SELECT (u.at AT TIME ZONE 'UTC')::date, u.tenant, nullif(u.user_id, ''), u.agent, u.provider, u.model,
+--include counted
+    FROM u
+    GROUP BY 1, 2, 3, 4, 5, 6
+--include added_up
 )
 SELECT FROM u;
+
+-- name: fold_user
+-- What somebody used becomes what nobody in particular used, in the same statement: sums stay what they were.
+WITH gone AS (
+    DELETE FROM usage_days WHERE tenant = %(tenant)s AND user_id = %(user)s RETURNING *
+), folded AS (
+--include into_days
+    SELECT day, tenant, NULL, agent, provider, model, calls, cached, failed, unpriced, input_tokens, output_tokens,
+           cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_micros, saved_micros
+    FROM gone
+--include added_up
+)
+SELECT count(*) FROM gone;

@@ -74,13 +74,17 @@ RETURNING w.id, w.pid, w.host;
 -- Give back the runs of dead workers, a batch at a time. SKIP LOCKED: a run whose owner is writing this moment is
 -- taken at the next scan. Everything is decided in one statement, so two reapers cannot count one crash twice.
 WITH taken AS MATERIALIZED (
-    SELECT r.id
+    SELECT r.id, r.epoch, r.worker_id, r.claimed_at, r.tenant
     FROM runs r
     JOIN workers w ON w.id = r.worker_id
     WHERE r.status = 'running' AND w.state IN ('dead', 'stopped')
     ORDER BY r.id
     LIMIT %(limit)s
     FOR UPDATE OF r SKIP LOCKED
+), attempts AS (
+    INSERT INTO run_attempts (run_id, epoch, kind, error_code, worker_id, began_at, tenant)
+    SELECT id, epoch, 'crash', 'crashed', worker_id, claimed_at, tenant FROM taken
+    ON CONFLICT DO NOTHING
 )
 UPDATE runs r
 SET status = 'queued', epoch = r.epoch + 1, crashes = r.crashes + 1, worker_id = NULL,

@@ -1,0 +1,45 @@
+"""Which channels are told of what, by the settings."""
+
+from collections.abc import Iterable, Iterator
+
+from outlast.domain.notification import SEVERITIES, Unrouted
+from outlast.settings_notifications import NotificationSettings, RouteSettings
+
+
+def channels_for(item: Unrouted, settings: NotificationSettings) -> Iterator[str]:
+    """Yield the channels that are told, those of several routes more than once.
+
+    Without routes everybody is told everything. That a default was taken opens no incident: nothing is left to do.
+    """
+    for route in settings.routes.values() if settings.routes else _everywhere(settings):
+        if _leads(route, item):
+            yield from (name for name in route.channels if _is_told(settings, name, item))
+
+
+def _everywhere(settings: NotificationSettings) -> Iterator[RouteSettings]:
+    if settings.channels:
+        yield RouteSettings(channels=tuple(settings.channels))
+
+
+def _is_told(settings: NotificationSettings, channel: str, item: Unrouted) -> bool:
+    return not (item.event == "expired" and settings.channels[channel].type == "pagerduty")
+
+
+def _leads(route: RouteSettings, item: Unrouted) -> bool:
+    """Whether a route is for this."""
+    asked = (
+        (route.events, item.event),
+        (route.kinds, item.kind),
+        (route.agents, item.agent),
+        (route.tenants, item.tenant),
+    )
+    return all(_takes(wanted, value) for wanted, value in asked) and _is_urgent(route, item)
+
+
+def _takes(wanted: Iterable[str], value: str) -> bool:
+    given = tuple(wanted)
+    return not given or value in given
+
+
+def _is_urgent(route: RouteSettings, item: Unrouted) -> bool:
+    return SEVERITIES.index(item.severity) >= SEVERITIES.index(route.at_least)
