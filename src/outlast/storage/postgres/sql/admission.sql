@@ -5,7 +5,9 @@
 -- the slice is older than the window (60 slices), so that in no stretch of the window's length more than `most` passes.
 -- Rows are locked in the order of keys, so that no two requests wait for each other, and the clock is read after that.
 -- `tail` is what was spent in a slice or later: the newest slice with which the cost does not fit has to come back first.
+-- That is looked for only where the cost does not fit into all that was spent: it sorts sixty slices of each window.
 -- Nothing is put before what was put into slices to come, or it could make one of their windows too full.
+-- Slices are kept in order, so what is over stands in front, and the usual request adds to the last one, or one behind.
 WITH asked AS (
     SELECT * FROM unnest(%(keys)s::uuid[], %(slices)s::int8[], %(most)s::int4[], %(patience)s::int8[])
     WITH ORDINALITY AS a (key, slice, most, patience, nr)
@@ -17,36 +19,45 @@ WITH asked AS (
 ), clock AS MATERIALIZED (
     SELECT count(*) AS known, (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS now FROM locked
 ), places AS MATERIALIZED (
-    SELECT k.nr, k.key, k.slice, k.patience, k.most - p.total AS remaining, p.slices, p.spent,
-           CASE WHEN p.blocking IS NULL THEN 0
-                ELSE greatest(0, greatest(p.latest, p.blocking + 61) * k.slice - c.now)
+    SELECT k.nr, k.key, k.slice, k.patience, k.most - p.total AS remaining, p.over,
+           CASE WHEN p.total + %(cost)s <= k.most THEN 0
+                ELSE greatest(0, greatest(p.latest, 61 + (
+                    SELECT max(u.slice) FROM (
+                        SELECT s.slice, sum(s.n) OVER (ORDER BY s.slice DESC) AS tail
+                        FROM unnest(k.slices[p.over + 1:], k.spent[p.over + 1:]) AS s (slice, n)
+                    ) u WHERE u.tail > k.most - %(cost)s
+                )) * k.slice - c.now)
            END AS wait
     FROM locked k
     CROSS JOIN clock c
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(u.n), 0)::int4 AS total, max(u.slice) AS latest,
-               max(u.slice) FILTER (WHERE u.tail > k.most - %(cost)s) AS blocking,
-               coalesce(array_agg(u.slice), '{}') AS slices, coalesce(array_agg(u.n), '{}') AS spent
-        FROM (
-            SELECT s.slice, s.n, sum(s.n) OVER (ORDER BY s.slice DESC) AS tail
-            FROM unnest(k.slices, k.spent) AS s (slice, n)
-            WHERE s.slice >= c.now / k.slice - 60
-        ) u
+        SELECT coalesce(sum(s.n) FILTER (WHERE s.slice >= c.now / k.slice - 60), 0)::int4 AS total,
+               count(*) FILTER (WHERE s.slice < c.now / k.slice - 60)::int4 AS over, max(s.slice) AS latest
+        FROM unnest(k.slices, k.spent) AS s (slice, n)
     ) p
 ), turn AS MATERIALIZED (
     SELECT bool_and(wait <= patience) AS granted, max(wait) AS wait FROM places
 ), taken AS (
     UPDATE admission_limits l
-    SET (slices, spent) = (
-            SELECT array_agg(m.slice ORDER BY m.slice), array_agg(m.n ORDER BY m.slice)
-            FROM (
-                SELECT u.slice, sum(u.n)::int4 AS n
-                FROM unnest(p.slices || (c.now + t.wait) / p.slice, p.spent || %(cost)s::int4) AS u (slice, n)
-                GROUP BY u.slice
-            ) m
-        ),
-        free_at = greatest(l.free_at, to_timestamp(((c.now + t.wait) / p.slice + 62) * p.slice / 1000000.0))
-    FROM places p, turn t, clock c
+    SET slices = CASE
+            WHEN m.last > m.at THEN ARRAY(
+                SELECT u.slice FROM unnest(l.slices[p.over + 1:] || m.at) AS u (slice) GROUP BY u.slice ORDER BY u.slice)
+            WHEN m.last = m.at THEN l.slices[p.over + 1:]
+            ELSE l.slices[p.over + 1:] || m.at
+        END,
+        spent = CASE
+            WHEN m.last > m.at THEN ARRAY(
+                SELECT sum(u.n)::int4
+                FROM unnest(l.slices[p.over + 1:] || m.at, l.spent[p.over + 1:] || %(cost)s::int4) AS u (slice, n)
+                GROUP BY u.slice ORDER BY u.slice)
+            WHEN m.last = m.at THEN l.spent[p.over + 1:m.length - 1] || (l.spent[m.length] + %(cost)s::int4)
+            ELSE l.spent[p.over + 1:] || %(cost)s::int4
+        END,
+        free_at = greatest(l.free_at, to_timestamp((m.at + 62) * p.slice / 1000000.0))
+    FROM places p, turn t, clock c, LATERAL (
+        SELECT (c.now + t.wait) / p.slice AS at, k.slices[cardinality(k.slices)] AS last, cardinality(k.slices) AS length
+        FROM locked k WHERE k.key = p.key
+    ) m
     WHERE l.key = p.key AND t.granted AND c.known = cardinality(%(keys)s::uuid[])
 )
 SELECT c.known, t.granted, coalesce(t.wait, 0)::float8 / 1000000,
