@@ -46,6 +46,8 @@ LEFT JOIN budget_counters c
 -- All of the budgets, or none. Counters are locked in one order, so that no two calls wait for each other, and read under
 -- the lock. The run's row is not locked: a reservation that slips in behind a raised epoch is found and released like
 -- those of the dead.
+-- New figures are made of those that were read under the lock: an UPDATE begins with the row as it was at the beginning
+-- of the statement, and a CHECK would judge by that before PostgreSQL notices that there is a newer one.
 -- The answer says of each counter where it stands, and in the last column whether it is there at all.
 WITH fence AS MATERIALIZED (
     SELECT id FROM runs WHERE id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
@@ -66,7 +68,7 @@ WITH fence AS MATERIALIZED (
     FROM locked
 ), taken AS (
     UPDATE budget_counters c
-    SET reserved_micros = c.reserved_micros + %(micros)s, reserved_tokens = c.reserved_tokens + %(tokens)s,
+    SET reserved_micros = l.reserved_micros + %(micros)s, reserved_tokens = l.reserved_tokens + %(tokens)s,
         limit_micros = l.allowed_micros, limit_tokens = l.allowed_tokens, soft_percent = l.soft,
         changed_at = clock_timestamp()
     FROM locked l, verdict v
@@ -99,7 +101,9 @@ sums AS (
            sum(reserved_tokens)::bigint AS freed_tokens, sum(micros)::bigint AS micros, sum(tokens)::bigint AS tokens
     FROM gone GROUP BY tenant, name, subject, period
 ), locked AS MATERIALIZED (
-    SELECT c.tenant, c.name, c.subject, c.period, s.freed_micros, s.freed_tokens, s.micros, s.tokens, c.soft_told,
+    SELECT c.tenant, c.name, c.subject, c.period, c.soft_told, c.spent_micros + s.micros AS spent_micros,
+           c.spent_tokens + s.tokens AS spent_tokens, c.reserved_micros - s.freed_micros AS reserved_micros,
+           c.reserved_tokens - s.freed_tokens AS reserved_tokens,
            coalesce((c.spent_micros + s.micros) * 100 >= c.limit_micros * c.soft_percent, false)
            OR coalesce((c.spent_tokens + s.tokens) * 100 >= c.limit_tokens * c.soft_percent, false) AS soft
     FROM sums s
@@ -108,8 +112,8 @@ sums AS (
     FOR UPDATE OF c
 ), charged AS (
     UPDATE budget_counters c
-    SET spent_micros = c.spent_micros + l.micros, spent_tokens = c.spent_tokens + l.tokens,
-        reserved_micros = c.reserved_micros - l.freed_micros, reserved_tokens = c.reserved_tokens - l.freed_tokens,
+    SET spent_micros = l.spent_micros, spent_tokens = l.spent_tokens,
+        reserved_micros = l.reserved_micros, reserved_tokens = l.reserved_tokens,
         soft_told = l.soft_told OR l.soft, changed_at = clock_timestamp()
     FROM locked l
     WHERE c.tenant = l.tenant AND c.name = l.name AND c.subject = l.subject AND c.period = l.period
