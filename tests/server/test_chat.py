@@ -106,7 +106,7 @@ async def test_another_agent_can_be_named(api):
 async def test_a_failed_reply_is_a_problem_without_its_insides(api):
     response = await say(api, "fail")
     problem = response.json()
-    assert (response.status_code, problem["code"]) == (500, "run_failed")
+    assert (response.status_code, problem["code"]) == (424, "run_failed")
     assert "TypeError" in problem["detail"]
     assert (await api.ended(problem["task_id"]))["error"]["message"] == "TypeError: no"
 

@@ -141,9 +141,8 @@ def _chat_agent(names: Sequence[str]) -> str | None:
 def _reply(run: RunView, session_id: str) -> Response:
     if run.status is RunStatus.FAILED:
         detail = f"the agent could not reply ({run.error_code}); see /agent/status/{run.id}"
-        return problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "run_failed", detail, task_id=str(run.id), session_id=session_id
-        )
+        # The agent has failed, after all its attempts, and the server has not.
+        return problem(HTTPStatus.FAILED_DEPENDENCY, "run_failed", detail, task_id=str(run.id), session_id=session_id)
     # Interrupted: a run of the Agent Server API has taken the place of one that asked.
     if run.status in {RunStatus.CANCELLED, RunStatus.INTERRUPTED}:
         return problem(
