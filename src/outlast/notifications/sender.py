@@ -8,7 +8,7 @@ nobody has to look at any more by then is not sent.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import Final
@@ -19,17 +19,15 @@ from outlast.domain.notification import Item, Message, Notice, Sending
 from outlast.notifications import wording
 from outlast.notifications.channel import Channel, Undeliverable
 from outlast.notifications.routing import channels_for
-from outlast.queues.wakeup import SETTLED, Wakeup
+from outlast.queues.outbox import BATCH, LEASE_MARGIN, send_for_ever
+from outlast.queues.wakeup import Wakeup
 from outlast.settings_notifications import NotificationSettings
 from outlast.storage.postgres.notifications import NotificationStore
 from outlast.telemetry import emit
 
-_BATCH: Final = 20
 _MOST_ROUTED: Final = 1000
 #: So many things of a group are told one by one.
 _SHOWN: Final = 20
-# Longer than an attempt may take, so that two senders do not have the same message.
-_LEASE_MARGIN: Final = timedelta(seconds=20)
 
 
 class NotificationSender:
@@ -54,15 +52,7 @@ class NotificationSender:
 
     async def run(self, wakeup: Wakeup) -> None:
         """Look for ever: when a run has ended or asks something, and at least as often as the settings say."""
-        ended = asyncio.Event()
-        unsubscribe = wakeup.subscribe(lambda topic, _ids: ended.set() if topic == SETTLED else None)
-        try:
-            while True:
-                ended.clear()
-                if await self._round_safely() < _BATCH:
-                    await self._pause(ended)
-        finally:
-            unsubscribe()
+        await send_for_ever(wakeup, self.round, poll=self._settings.poll, loop="notifications")
 
     async def round(self) -> int:
         """Route what is new and send what is due, up to a batch; return a batch's size when more is waiting."""
@@ -72,27 +62,9 @@ class NotificationSender:
         if self._holds_incidents and time.monotonic() >= self._incidents_due_at:
             await self._store.close_incidents()
             self._incidents_due_at = time.monotonic() + settings.incidents.total_seconds()
-        taken = await self._store.take(limit=_BATCH, lease=settings.timeout + _LEASE_MARGIN)
+        taken = await self._store.take(limit=BATCH, lease=settings.timeout + LEASE_MARGIN)
         await asyncio.gather(*(self._deliver(sending) for sending in taken))
-        return _BATCH if routed == _MOST_ROUTED else len(taken)
-
-    async def _round_safely(self) -> int:
-        try:
-            return await self.round()
-        # The loop must outlive whatever one round meets, or nobody is ever told anything again.
-        except Exception as error:  # noqa: BLE001
-            emit("loop.failed", loop="notifications", error=type(error).__name__)
-            return 0
-
-    async def _pause(self, ended: asyncio.Event) -> None:
-        poll = self._settings.poll.total_seconds()
-        try:
-            async with asyncio.timeout(poll):
-                await ended.wait()
-        except TimeoutError:
-            return
-        # Runs may end by the thousand each second; few of them need a person.
-        await asyncio.sleep(poll / 10)
+        return BATCH if routed == _MOST_ROUTED else len(taken)
 
     async def _deliver(self, sending: Sending) -> None:
         with acting_for(sending.tenant):

@@ -6,7 +6,7 @@ report up for the length of a lease; nothing is locked while the receiver thinks
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from random import Random
 from typing import Any, Final
@@ -20,7 +20,8 @@ from outlast.domain.run import RunStatus, RunView
 from outlast.domain.webhook import WebhookPolicy, WebhookTarget, check_webhook
 from outlast.domain.wire import error_body, result_body, run_body
 from outlast.errors import InvalidInput
-from outlast.queues.wakeup import SETTLED, Wakeup
+from outlast.queues.outbox import BATCH, LEASE_MARGIN, send_for_ever
+from outlast.queues.wakeup import Wakeup
 from outlast.settings import WebhookSettings
 from outlast.storage.postgres.webhooks import Delivery, WebhookStore
 from outlast.telemetry import emit
@@ -29,9 +30,6 @@ from outlast.webhooks.signing import signed
 #: Posts and returns the status of the answer.
 Post = Callable[[WebhookTarget, Mapping[str, str], bytes], Awaitable[int]]
 
-_BATCH: Final = 20
-# Longer than an attempt may take, so that two senders do not have the same report.
-_LEASE_MARGIN: Final = timedelta(seconds=20)
 _GONE: Final = 410
 
 
@@ -63,40 +61,14 @@ class WebhookSender:
 
     async def run(self, wakeup: Wakeup) -> None:
         """Send for ever: when a run has ended somewhere, and at least as often as the settings say."""
-        ended = asyncio.Event()
-        unsubscribe = wakeup.subscribe(lambda topic, _ids: ended.set() if topic == SETTLED else None)
-        try:
-            while True:
-                ended.clear()
-                if await self._round_safely() < _BATCH:
-                    await self._pause(ended)
-        finally:
-            unsubscribe()
+        await send_for_ever(wakeup, self.round, poll=self._settings.poll, loop="webhooks")
 
     async def round(self) -> int:
         """Send what is due, up to a batch; return how many reports that was."""
-        lease = self._settings.timeout + _LEASE_MARGIN
-        deliveries = await self._store.take(own=self._own, limit=_BATCH, lease=lease)
+        lease = self._settings.timeout + LEASE_MARGIN
+        deliveries = await self._store.take(own=self._own, limit=BATCH, lease=lease)
         await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries))
         return len(deliveries)
-
-    async def _round_safely(self) -> int:
-        try:
-            return await self.round()
-        # The loop must outlive whatever one round meets, or nothing is ever reported again.
-        except Exception as error:  # noqa: BLE001
-            emit("loop.failed", loop="webhooks", error=type(error).__name__)
-            return 0
-
-    async def _pause(self, ended: asyncio.Event) -> None:
-        poll = self._settings.poll.total_seconds()
-        try:
-            async with asyncio.timeout(poll):
-                await ended.wait()
-        except TimeoutError:
-            return
-        # Runs may end by the thousand each second; few of them have a webhook.
-        await asyncio.sleep(poll / 10)
 
     async def _deliver(self, delivery: Delivery) -> None:
         with acting_for(delivery.tenant):
