@@ -304,7 +304,9 @@ async def test_an_answer_is_refused_once_the_run_belongs_to_another(engine: Engi
             raise
 
     NODES["step"] = step
-    async with engine.working(agents=remembered.project()):
+    # The one whose place is taken by the held call cannot claim the run again.
+    alone = {"agents": remembered.project(), "worker": {"concurrency": 1}}
+    async with engine.working(**alone), engine.working(**alone):
         run_id = await engine.start("one")
         await interrupted_at(gate, engine, run_id)
 

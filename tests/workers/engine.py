@@ -53,6 +53,10 @@ class Running:
     worker: Worker
     task: "asyncio.Task[None]"
 
+    @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        return [task for task in asyncio.all_tasks() if task.get_name().startswith("run-")]
+
     async def drain(self) -> None:
         self.worker.drain()
         await self.task

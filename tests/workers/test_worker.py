@@ -509,6 +509,24 @@ async def _lives_as_another(running: Any, first: UUID | None) -> bool:
     return running.worker.id != first
 
 
+async def test_a_run_that_comes_back_to_its_worker_ends_the_attempt_it_was_taken_from(engine: Engine) -> None:
+    came, go_on = gate("n2")
+    async with engine.working() as running:
+        run_id = await engine.start("steps")
+        await asyncio.wait_for(came.wait(), 15)
+        (older,) = running.tasks
+        came.clear()
+        await engine.rows("UPDATE runs SET status = 'queued', worker_id = NULL WHERE id = %s", run_id)
+        await asyncio.wait_for(came.wait(), 15)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(older, 5)
+        go_on.set()
+        view = await engine.ended(run_id)
+
+    assert view.status is S.SUCCEEDED
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("run-")] == []
+
+
 async def test_a_lock_that_was_taken_by_the_old_session_is_taken_again_later(engine: Engine) -> None:
     async with engine.working() as running:
         await engine.ended(await engine.start("steps"))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import TypeVar
-from uuid import UUID
 
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import RunControl
@@ -72,6 +71,11 @@ class Execution:
             return
         self.cancelled = True
         self.control.request_drain("cancelled")
+        if self.task is not None:
+            self.task.cancel()
+
+    def drop(self) -> None:
+        """Stop it because the run is another attempt's by now."""
         if self.task is not None:
             self.task.cancel()
 
@@ -278,12 +282,3 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         except DatabaseUnavailable:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
-
-
-def matching(executions: dict[UUID, Execution], cancelled: list[tuple[UUID, int]]) -> list[Execution]:
-    """Return the executions that these cancellations mean; an older epoch's is not ours."""
-    return [
-        executions[run_id]
-        for run_id, epoch in cancelled
-        if run_id in executions and executions[run_id].run.epoch == epoch and not executions[run_id].cancelled
-    ]

@@ -19,7 +19,7 @@ from outlast.settings import DatabaseSettings, RetrySettings, WorkerSettings
 from outlast.storage.postgres.pool import CONNECTION_ERRORS
 from outlast.storage.postgres.workers import WorkerStore
 from outlast.telemetry import emit
-from outlast.workers.executor import Execution, Executor, matching
+from outlast.workers.executor import Execution, Executor
 from outlast.workers.heartbeat import EXIT_FENCED, Heartbeat
 
 _TICK_SECONDS = 0.25
@@ -52,7 +52,8 @@ class Worker:
         self._database = database
         self._settings = settings
         self._retry = retry
-        self._executions: dict[UUID, Execution] = {}
+        # By run and epoch: a run that was taken away may come back while its older attempt is still ending here.
+        self._executions: dict[tuple[UUID, int], Execution] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._fenced = False
@@ -159,7 +160,7 @@ class Worker:
     async def _give_back_unknown(self, worker_id: UUID) -> None:
         """Hand back runs that are ours in the database and not here; while they stay, nobody executes them."""
         if time.monotonic() < self._unsure_until:
-            known = {run_id: execution.run.epoch for run_id, execution in self._executions.items()}
+            known = dict(sorted(self._executions))
             if await self._store.give_back_unknown(worker_id, known):
                 self._wake.set()
 
@@ -175,16 +176,19 @@ class Worker:
         return wait
 
     def _start(self, execution: Execution) -> None:
-        self._executions[execution.run.id] = execution
+        run = execution.run
+        for older in self._of(run.id):
+            # Nothing of it can be stored any more, and two at a time would only be in each other's way.
+            older.drop()
+        self._executions[run.id, run.epoch] = execution
         if self._draining:
             # Claimed while the worker was asked to stop.
             execution.control.request_drain("shutdown")
-        execution.task = asyncio.create_task(self._executor.execute(execution), name=f"run-{execution.run.id}")
+        execution.task = asyncio.create_task(self._executor.execute(execution), name=f"run-{run.id}")
         execution.task.add_done_callback(lambda task: self._ended(execution, task))
 
     def _ended(self, execution: Execution, task: "asyncio.Task[None]") -> None:
-        if self._executions.get(execution.run.id) is execution:
-            del self._executions[execution.run.id]
+        del self._executions[execution.run.id, execution.run.epoch]
         if self._more:
             self._wake.set()
         error = None if task.cancelled() else task.exception()
@@ -210,15 +214,23 @@ class Worker:
             self._wake.set()
 
     def _on_cancel(self, cancelled: list[tuple[UUID, int]]) -> None:
-        for execution in matching(self._executions, cancelled):
-            execution.cancel()
+        for key in cancelled:
+            # An older epoch's cancellation is not ours.
+            self._cancel(self._executions.get(key))
 
     def _on_cancel_hint(self, run_ids: list[UUID]) -> None:
         # The hint is sent after the request is stored; without ids the next heartbeat brings them.
         for run_id in run_ids:
-            execution = self._executions.get(run_id)
-            if execution is not None and not execution.cancelled:
-                execution.cancel()
+            for execution in self._of(run_id)[-1:]:
+                self._cancel(execution)
+
+    def _cancel(self, execution: Execution | None) -> None:
+        if execution is not None and not execution.cancelled:
+            execution.cancel()
+
+    def _of(self, run_id: UUID) -> list[Execution]:
+        """Return the attempts of a run that have not ended here, oldest first."""
+        return [execution for (known, _), execution in self._executions.items() if known == run_id]
 
     async def _abandon(self) -> None:
         """Stop everything now: others may own it. A task that does not stop takes the process with it."""
