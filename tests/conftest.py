@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hanging import end_hanging
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.codec import Codec
 from outlast.settings import DatabaseSettings
@@ -27,6 +28,8 @@ SLOW = ("cli", "faults", "torture", "recovery", "examples", "storage/postgres/em
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that take long: the one that began last would keep a single process busy at the end."""
+    for item in items:
+        end_hanging(item)
     here = Path(__file__).parent
     folders = {item.path: item.path.parent.relative_to(here).as_posix() for item in items if here in item.path.parents}
     tests = Counter(item.path for item in items)

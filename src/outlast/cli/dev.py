@@ -15,11 +15,11 @@ from outlast import __version__
 from outlast.agents.project import Project
 from outlast.agents.registry import Registry
 from outlast.cli import logs, session
+from outlast.cli.collector import spare_the_collector
 from outlast.cli.fleet import Fleet
 from outlast.cli.isolation import Isolation
 from outlast.cli.processes import start_child, stop_signals
 from outlast.cli.serving import serve_until
-from outlast.cli.working import spare_the_collector
 from outlast.domain.run import RunStatus
 from outlast.errors import AgentLoadError, DatabaseUnavailable
 from outlast.runtime import Runtime, work
@@ -94,6 +94,7 @@ async def _run(runtime: Runtime, example: str, *, private: bool, workers: int) -
 
     with stop_signals(stop):
         await fleet.start()
+        spare_the_collector()
         try:
             await serve_until(stopping, runtime, partial(_greet, console, runtime, fleet, example, private=private))
         finally:
@@ -127,7 +128,6 @@ class _InProcess:
     async def start(self) -> None:
         """Load all agents and start claiming; when the worker ends, everything else is to end, too."""
         await self._runtime.registry.load_all()
-        spare_the_collector()
         self._working = asyncio.create_task(work(self._runtime, self._worker), name="outlast-worker")
         self._working.add_done_callback(lambda _: self._stopping.set())
 

@@ -160,6 +160,9 @@ def dev(
     project, settings = session.read(
         _arguments(host=host, port=port, allow_anonymous=allow_anonymous, concurrency=concurrency)
     )
+    from outlast.cli.collector import put_off_collecting
+
+    put_off_collecting()
     from outlast.cli.dev import develop
 
     processes.run(develop(project, settings, workers=0 if in_process else workers or 1))
@@ -186,6 +189,9 @@ def serve(*, host: Host = None, port: Port = None, allow_anonymous: Anonymous = 
     from outlast.cli import processes, session
 
     project, settings = session.read(_arguments(host=host, port=port, allow_anonymous=allow_anonymous))
+    from outlast.cli.collector import put_off_collecting
+
+    put_off_collecting()
     from outlast.cli.serving import serve as serve_api
 
     processes.run(serve_api(project, settings, ready=lambda url: typer.echo(f"API: {url}")))
@@ -210,6 +216,9 @@ def worker(*, concurrency: Concurrency = None, parent: Parent = None) -> None:
 
     processes.end_with_parent(parent)
     project, settings = session.read(_arguments(concurrency=concurrency))
+    from outlast.cli.collector import put_off_collecting
+
+    put_off_collecting()
     from outlast.cli.working import work
 
     processes.run(work(project, settings, has_parent=parent is not None))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from outlast.agents.project import Project
 from outlast.cli import logs, session
+from outlast.cli.collector import spare_the_collector
 from outlast.cli.processes import stop_signals
 from outlast.errors import AgentLoadError
 from outlast.runtime import Runtime
@@ -44,6 +45,8 @@ async def _load_agents(runtime: Runtime) -> None:
         await runtime.registry.load_all()
     except AgentLoadError as error:
         log.warning("%s", error)
+    finally:
+        spare_the_collector()
 
 
 def check_port(server: ServerSettings) -> None:
