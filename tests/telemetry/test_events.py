@@ -96,7 +96,7 @@ def test_a_seed_repeats_the_same_faults() -> None:
 
 def test_a_stall_blocks_the_thread_for_as_long_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(telemetry.time, "sleep", slept.append)
+    monkeypatch.setattr(telemetry.faults.time, "sleep", slept.append)
     arm("run.claimed:stall;stall=2.5")
 
     emit("run.claimed")

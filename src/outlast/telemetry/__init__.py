@@ -1,0 +1,29 @@
+"""Anyone says that something happened, and where; who listens is decided elsewhere.
+
+`emit("checkpoint.committed", rows=3)` costs a dictionary look-up when nobody listens. Logs, metrics, traces and the
+live stream subscribe; the same names are the fault points of the test suite, so production code carries no test hooks.
+"""
+
+from outlast.telemetry.events import Listener, emit, subscribe
+from outlast.telemetry.faults import FaultInjected, arm
+from outlast.telemetry.points import POINTS
+from outlast.telemetry.spans import Span, Tracer, carried, continued, span, trace_with, tracing
+from outlast.telemetry.surroundings import about, surroundings
+
+__all__ = [
+    "POINTS",
+    "FaultInjected",
+    "Listener",
+    "Span",
+    "Tracer",
+    "about",
+    "arm",
+    "carried",
+    "continued",
+    "emit",
+    "span",
+    "subscribe",
+    "surroundings",
+    "trace_with",
+    "tracing",
+]
