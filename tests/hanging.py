@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 #: Longer than any test takes on a slow machine, shorter than the `timeout` of pyproject.toml.
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 240
 
 
 def end_hanging(item: pytest.Item) -> None:

@@ -3,7 +3,6 @@
 # The backspaces in docstrings tell click to leave a paragraph's lines alone.
 # ruff: noqa: D301
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing
 from outlast.domain.acting import DEFAULT_TENANT, acting_for
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def show_admission(
     )  # fmt: skip
     rows = [_row(item) for item in found]
     if as_json:
-        show.json(rows)
+        printing.json(rows)
     else:
         _table(rows)
 
@@ -82,23 +81,7 @@ def _row(item: "Recorded") -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]]) -> None:
     cells = [[_cell(row[name]) for name in _COLUMNS] for row in rows]
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *cells):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-
-    if not rows:
-        Console().print("nothing was refused or delayed")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        grid.add_column(name.replace("_", " "), no_wrap=name in {"at", "verdict"}, overflow="fold")
-    for line in cells:
-        grid.add_row(*map(escape, line))
-    Console().print(grid)
+    printing.rows(_COLUMNS, cells, nothing="nothing was refused or delayed", whole=("at", "verdict"))
 
 
 def _cell(value: object) -> str:

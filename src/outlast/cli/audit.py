@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from outlast.cli import printing
 from outlast.cli.usage import moment_of
 from outlast.domain.acting import DEFAULT_TENANT, across_tenants, acting_for
 from outlast.errors import InvalidInput
@@ -61,9 +62,7 @@ def list_entries(
 
     found = _call(find)
     if as_json:
-        from outlast.cli import show  # noqa: PLC0415 - `outlast --help` loads nothing heavy
-
-        show.json([_plain(entry) for entry in found])
+        printing.json([_plain(entry) for entry in found])
     else:
         _table(found)
 
@@ -104,9 +103,7 @@ def verify(
 
     found = _call(look)
     if as_json:
-        from outlast.cli import show  # noqa: PLC0415 - `outlast --help` loads nothing heavy
-
-        show.json([_verified(each) for each in found])
+        printing.json([_verified(each) for each in found])
     else:
         _tell(found)
     if any(each.problems for each in found):
@@ -189,27 +186,10 @@ def _hex(data: bytes | None) -> str | None:
 
 
 def _table(entries: "Sequence[AuditEntry]") -> None:
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *map(_cells, entries)):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - `outlast --help` loads nothing heavy
-    from rich.markup import escape  # noqa: PLC0415 - `outlast --help` loads nothing heavy
-    from rich.table import Table  # noqa: PLC0415 - `outlast --help` loads nothing heavy
-
-    if not entries:
-        Console().print("no entries in this time")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        grid.add_column(name, no_wrap=name in {"seq", "at"}, overflow="fold")
-    for entry in entries:
-        grid.add_row(*map(escape, _cells(entry)))
-    Console().print(grid)
+    printing.rows(_COLUMNS, [*map(_cells, entries)], nothing="no entries in this time", whole=("seq", "at"))
 
 
 def _cells(entry: "AuditEntry") -> list[str]:
     at = entry.at.isoformat(sep=" ", timespec="seconds")
     details = "" if entry.details == "{}" else entry.details
-    cells = (str(entry.seq), at, entry.actor, entry.key_id or "", entry.action, entry.object, details)
-    return [cell.replace("\t", " ").replace("\n", " ") for cell in cells]
+    return [str(entry.seq), at, entry.actor, entry.key_id or "", entry.action, entry.object, details]

@@ -192,6 +192,6 @@ def _counts(counts: Mapping[str, int]) -> None:
 
 
 def _json(value: Any) -> None:
-    from outlast.cli import show  # noqa: PLC0415 - `outlast --help` loads nothing heavy
+    from outlast.cli import printing  # noqa: PLC0415 - `outlast --help` loads nothing heavy
 
-    show.json(value)
+    printing.json(value)

@@ -73,7 +73,7 @@ def list_questions(
       outlast inbox list --assignee ann --overdue
       outlast inbox list --status any --json
     """
-    from outlast.cli import show_inbox
+    from outlast.cli import printing, show_inbox
     from outlast.domain.question import QuestionStatus
     from outlast.inbox.views import line_of
 
@@ -86,7 +86,7 @@ def list_questions(
         ),
     )
     if as_json:
-        show_inbox.json([line_of(question) for question in found])
+        printing.json([line_of(question) for question in found])
     else:
         show_inbox.table(found, total)
 
@@ -103,13 +103,13 @@ def show(question: Id, *, tenant: Tenant = "default", as_json: AsJson = False) -
       outlast inbox show 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e
       outlast inbox show 019a5b7e-3c1d-7e02-9d5f-0a6c1f2b3d4e --json
     """
-    from outlast.cli import show_inbox
+    from outlast.cli import printing, show_inbox
     from outlast.inbox.views import QuestionBody
 
     key = _id(question)
     found = _call(tenant, None, lambda inbox: inbox.get(key))
     if as_json:
-        show_inbox.json(QuestionBody.of(found))
+        printing.json(QuestionBody.of(found))
     else:
         sys.stdout.write(show_inbox.details(found))
 

@@ -4,13 +4,13 @@
 # ruff: noqa: D301
 
 import re
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from outlast.cli import printing
 from outlast.domain.access import CLIENT_SCOPES, READ_SCOPES, SCOPES, checked_scopes, checked_tenant, checked_user
 from outlast.domain.acting import DEFAULT_TENANT, acting_for
 from outlast.errors import InvalidInput
@@ -195,29 +195,13 @@ def _plain(key: "ApiKey") -> dict[str, Any]:
 
 
 def _print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-    from outlast.cli import show  # noqa: PLC0415 - as above
 
-    show.json(value)
+    printing.json(value)
 
 
 def _table(keys: "Sequence[ApiKey]") -> None:
-    if not sys.stdout.isatty():
-        for cells in (_COLUMNS, *map(_cells, keys)):
-            sys.stdout.write("\t".join(cells) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-
-    if not keys:
-        Console().print("no keys; `outlast keys create` makes one")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        grid.add_column(column, no_wrap=column in {"key_id", "state"}, overflow="fold")
-    for key in keys:
-        grid.add_row(*(escape(cell) for cell in _cells(key)))
-    Console().print(grid)
+    nothing = "no keys; `outlast keys create` makes one"
+    printing.rows(_COLUMNS, [*map(_cells, keys)], nothing=nothing, whole=("key_id", "state"))
 
 
 def _cells(key: "ApiKey") -> list[str]:

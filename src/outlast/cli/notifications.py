@@ -4,7 +4,6 @@
 # Imports inside of functions: `outlast --help` has to be quick.
 # ruff: noqa: D301, PLC0415
 
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing
 from outlast.domain.acting import DEFAULT_TENANT, acting_for
 from outlast.errors import ConfigurationError, InvalidInput, NotFound, OutlastError
 
@@ -88,7 +87,7 @@ def list_messages(
     with acting_for(tenant):
         found = look(lambda pool: NotificationStore(pool).find(state=wanted, channel=channel, limit=limit))
     if as_json:
-        show.json([_fields(message) for message in found])
+        printing.json([_fields(message) for message in found])
     else:
         _table(found)
 
@@ -217,21 +216,4 @@ def _cells(message: "MessageView") -> tuple[str, ...]:
 
 
 def _table(found: "Sequence[MessageView]") -> None:
-    lines = [_cells(message) for message in found]
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *lines):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    if not lines:
-        Console().print("nobody was told anything")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        grid.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
-    for line in lines:
-        grid.add_row(*map(escape, line))
-    Console().print(grid)
+    printing.rows(_COLUMNS, [*map(_cells, found)], nothing="nobody was told anything", figures=("attempts",))

@@ -5,13 +5,12 @@
 # ruff: noqa: D301, PLC0415
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing
 
 if TYPE_CHECKING:
     from outlast.policies.engine import PolicyEngine
@@ -39,7 +38,7 @@ def list_policies(*, as_json: AsJson = False) -> None:
         for policy in _engine().policies
     ]
     if as_json:
-        show.json(rows)
+        printing.json(rows)
         return
     for row in rows:
         typer.echo(f"{row['name']}\t{', '.join(row['about'])}\t{row['class']}")
@@ -88,7 +87,7 @@ def try_policies(
 
     results = asyncio.run(ask())
     if as_json:
-        show.json([dict(zip(_COLUMNS, _cells(result), strict=True)) for result in results])
+        printing.json([dict(zip(_COLUMNS, _cells(result), strict=True)) for result in results])
     else:
         _table(results)
     if wrong := sum(result.problem is not None for result in results):
@@ -114,19 +113,9 @@ def _cells(result: "Tried") -> tuple[str, ...]:
 
 
 def _table(results: "list[Tried]") -> None:
-    lines = [tuple(cell.replace("\t", " ").replace("\n", " ") for cell in _cells(result)) for result in results]
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *lines):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    lines = [_cells(result) for result in results]
 
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        grid.add_column(name, no_wrap=name == "verdict", overflow="fold")
-    for line in lines:
-        colour = "green" if line[-1] == "ok" else "red"
-        grid.add_row(*map(escape, line[:-1]), f"[{colour}]{escape(line[-1])}[/]")
-    Console().print(grid)
+    def colour(place: int, column: str) -> str | None:
+        return None if column != _COLUMNS[-1] else "green" if lines[place][-1] == "ok" else "red"
+
+    printing.rows(_COLUMNS, lines, nothing="no requests", whole=("verdict",), colour=colour)

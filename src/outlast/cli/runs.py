@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing, show
 from outlast.domain.acting import DEFAULT_TENANT, acting_for
 from outlast.domain.run import RunStatus
 from outlast.errors import Conflict, InvalidInput
@@ -52,7 +52,7 @@ def list_runs(
     """
     found = _call(tenant, lambda queue, _: queue.store.find(thread_id=thread, status=status, agent=agent, limit=limit))
     if as_json:
-        show.json(found)
+        printing.json(found)
     else:
         show.table(found)
 
@@ -72,7 +72,7 @@ def show_run(run_id: RunId, *, tenant: Tenant = DEFAULT_TENANT, as_json: AsJson 
     with acting_for(tenant):
         found, decided = _shown(_id(run_id))
     if as_json:
-        show.json(found)
+        printing.json(found)
     else:
         show.details(found, decided)
 

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from outlast.cli import printing
 from outlast.domain.run import RunStatus, RunView
 
 if TYPE_CHECKING:
@@ -22,34 +23,13 @@ _COLOURS: Final = {
 }
 
 
-def json(value: Any) -> None:
-    """Print a run, or a list of them, as JSON."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    sys.stdout.write(text.decode())
-
-
 def table(runs: Sequence[RunView]) -> None:
     """Print a line for each run."""
-    if not sys.stdout.isatty():
-        for cells in (_COLUMNS, *map(_cells, runs)):
-            sys.stdout.write("\t".join(cells) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
 
-    if not runs:
-        Console().print("no runs")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        # The id is there to be copied.
-        grid.add_column(name, no_wrap=name in {"id", "status"}, overflow="ellipsis" if name != "id" else "ignore")
-    for run in runs:
-        cells = [escape(cell) for cell in _cells(run)]
-        cells[1] = f"[{_COLOURS.get(run.status, 'default')}]{run.status}[/]"
-        grid.add_row(*cells)
-    Console().print(grid)
+    def colour(place: int, column: str) -> str | None:
+        return _COLOURS.get(runs[place].status) if column == "status" else None
+
+    printing.rows(_COLUMNS, [*map(_cells, runs)], nothing="no runs", whole=("id", "status"), colour=colour)
 
 
 def details(run: RunView, admission: "Recorded | None" = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from outlast.admission.budget_desk import Shown
+from outlast.cli import printing
 from outlast.domain.budget import Standing, usd
 
 _COLUMNS: Final = (
@@ -35,24 +36,8 @@ def as_json(shown: Shown) -> dict[str, Any]:
 def table(budgets: Sequence[Shown]) -> None:
     """Print a line for each counter."""
     lines = [line for shown in budgets for line in _lines(shown)]
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *lines):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-
-    if not lines:
-        Console().print("no budgets; `outlast budget set --help` says how to set one")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        figure = name in {"usd", "tokens", "spent", "reserved"}
-        grid.add_column(name, justify="right" if figure else "left", no_wrap=figure, overflow="fold")
-    for line in lines:
-        grid.add_row(*map(escape, line))
-    Console().print(grid)
+    nothing = "no budgets; `outlast budget set --help` says how to set one"
+    printing.rows(_COLUMNS, lines, nothing=nothing, figures=("usd", "tokens", "spent", "reserved"))
 
 
 def _lines(shown: Shown) -> list[tuple[str, ...]]:

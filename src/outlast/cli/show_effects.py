@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from outlast.cli import printing
+
 if TYPE_CHECKING:
     from outlast.domain.effect import EffectView
 
@@ -25,27 +27,14 @@ def json(value: "EffectView | Sequence[EffectView]") -> None:
 
 def table(effects: "Sequence[EffectView]") -> None:
     """Print a line for each effect."""
-    if not sys.stdout.isatty():
-        for cells in (_COLUMNS, *map(_cells, effects)):
-            sys.stdout.write("\t".join(cells) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
+    lines = [*map(_cells, effects)]
 
-    if not effects:
-        Console().print("no effects")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        # Keys and ids are there to be copied.
-        grid.add_column(name, no_wrap=name in {"key", "state", "run"}, overflow="ellipsis")
-    for effect in effects:
-        cells = [escape(cell) for cell in _cells(effect)]
-        cells[0] = cells[0][:_SHORT_KEY]
-        cells[2] = f"[{_COLOURS[effect.state]}]{effect.state}[/]"
-        grid.add_row(*cells)
-    Console().print(grid)
+    def colour(place: int, column: str) -> str | None:
+        return _COLOURS[effects[place].state] if column == "state" else None
+
+    # Keys and ids are there to be copied; the beginning of a key is enough.
+    whole = ("key", "state", "run")
+    printing.rows(_COLUMNS, lines, nothing="no effects", whole=whole, widest={"key": _SHORT_KEY}, colour=colour)
 
 
 def details(effect: "EffectView") -> str:

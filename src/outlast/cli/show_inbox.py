@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from outlast.cli import printing
+
 if TYPE_CHECKING:
     from outlast.domain.question import Question
 
@@ -15,37 +17,21 @@ _COLOURS: Final = {"open": "yellow", "answered": "green", "expired": "red", "wit
 _WIDEST: Final = 60
 
 
-def json(value: Any) -> None:
-    """Print what views make of questions as JSON."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
-
-
 def table(questions: "Sequence[Question]", total: int) -> None:
     """Print a line for each question, and how many there are beyond them."""
-    if not sys.stdout.isatty():
-        for cells in (_COLUMNS, *map(_cells, questions)):
-            sys.stdout.write("\t".join(cells) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
 
-    if not questions:
-        Console().print("no questions")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        # The id is there to be copied.
-        grid.add_column(name, no_wrap=name in {"id", "status"}, overflow="ignore" if name == "id" else "ellipsis")
-    for question in questions:
-        cells = [escape(cell) for cell in _cells(question)]
-        cells[1] = f"[{_COLOURS[question.status]}]{question.status}[/]"
-        cells[3] = cells[3] if len(cells[3]) <= _WIDEST else f"{cells[3][:_WIDEST]}..."
-        cells[6] = f"[red]{cells[6]}[/]" if question.overdue else cells[6]
-        grid.add_row(*cells)
-    Console().print(grid)
-    if total > len(questions):
-        Console().print(f"{total - len(questions):,} more; see --limit and --offset")
+    def colour(place: int, column: str) -> str | None:
+        question = questions[place]
+        if column == "due":
+            return "red" if question.overdue else None
+        return _COLOURS[question.status] if column == "status" else None
+
+    lines = [*map(_cells, questions)]
+    printing.rows(
+        _COLUMNS, lines, nothing="no questions", whole=("id", "status"), widest={"question": _WIDEST}, colour=colour
+    )
+    if total > len(questions) and sys.stdout.isatty():
+        sys.stdout.write(f"{total - len(questions):,} more; see --limit and --offset\n")
 
 
 def details(question: "Question") -> str:

@@ -4,14 +4,13 @@
 # Imports inside of functions: `outlast --help` has to be quick.
 # ruff: noqa: D301, PLC0415
 
-import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing
 
 if TYPE_CHECKING:
     from outlast.admission.switch_desk import Held, SwitchDesk
@@ -92,7 +91,7 @@ def list_switches(*, as_json: AsJson = False) -> None:
     """
     found = _call(lambda desk: desk.overview(tenant="*"))
     if as_json:
-        show.json([dict(zip(_COLUMNS, _values(held), strict=True)) for held in found])
+        printing.json([dict(zip(_COLUMNS, _values(held), strict=True)) for held in found])
     else:
         _table(found)
 
@@ -111,27 +110,8 @@ def _values(held: "Held") -> tuple[Any, ...]:
 
 
 def _table(found: "list[Held]") -> None:
-    lines = [
-        tuple("" if value is None else str(value).replace("\t", " ").replace("\n", " ") for value in _values(held))
-        for held in found
-    ]
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *lines):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    if not lines:
-        Console().print("everything is on")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        grid.add_column(name, justify="right" if name == "runs" else "left", overflow="fold")
-    for line in lines:
-        grid.add_row(*map(escape, line))
-    Console().print(grid)
+    lines = [["" if value is None else str(value) for value in _values(held)] for held in found]
+    printing.rows(_COLUMNS, lines, nothing="everything is on", figures=("runs",))
 
 
 def _call(action: "Callable[[SwitchDesk], Awaitable[T]]") -> T:

@@ -4,7 +4,6 @@
 # ruff: noqa: D301
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from uuid import UUID
 
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing
 from outlast.domain.acting import DEFAULT_TENANT, across_tenants, acting_for
 from outlast.errors import InvalidInput
 
@@ -83,7 +82,7 @@ def show_usage(
 
     rows = [_row(row, dimensions) for row in _summary(query, tenant, limit)]
     if as_json:
-        show.json(rows)
+        printing.json(rows)
     else:
         _table(rows, dimensions)
 
@@ -112,25 +111,7 @@ def _field(dimension: By) -> str:
 def _table(rows: Sequence[dict[str, Any]], dimensions: Sequence[By]) -> None:
     columns = (*dict.fromkeys(_field(dimension) for dimension in dimensions), *_FIGURES)
     cells = [[_cell(row[name]) for name in columns] for row in rows]
-    if not sys.stdout.isatty():
-        for line in (columns, *cells):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console  # noqa: PLC0415 - not needed through a pipe
-    from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-
-    if not rows:
-        Console().print("no model calls in this time")
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        figure = name in _FIGURES
-        title = name.removesuffix("_tokens").removesuffix("_calls").replace("_", " ")
-        grid.add_column(title, justify="right" if figure else "left", no_wrap=figure, overflow="fold")
-    for line in cells:
-        grid.add_row(*map(escape, line))
-    Console().print(grid)
+    printing.rows(columns, cells, nothing="no model calls in this time", figures=_FIGURES)
 
 
 def _cell(value: object) -> str:

@@ -5,7 +5,6 @@
 # ruff: noqa: D301, PLC0415
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from outlast.cli import show
+from outlast.cli import printing
 
 if TYPE_CHECKING:
     from outlast.agents.project import Project
@@ -65,7 +64,7 @@ def validate(
     project, settings = session.read({})
     looked = asyncio.run(_looked(project, settings.validation, given, agent))
     if as_json:
-        show.json([_as_json(one) for one in looked])
+        printing.json([_as_json(one) for one in looked])
     else:
         _table([line for one in looked for line in _lines(one)])
     for one in looked:
@@ -148,20 +147,9 @@ def _lines(looked: _Looked) -> list[tuple[str, ...]]:
 
 
 def _table(lines: "list[tuple[str, ...]]") -> None:
-    told = [tuple(cell.replace("\t", " ").replace("\n", " ") for cell in line) for line in lines]
-    if not sys.stdout.isatty():
-        for line in (_COLUMNS, *told):
-            sys.stdout.write("\t".join(line) + "\n")
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    def colour(place: int, column: str) -> str | None:
+        if column != _COLUMNS[1]:
+            return None
+        return {"valid": "green", "low": "yellow", "high": "red"}.get(lines[place][1], "dark_orange")
 
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        grid.add_column(name, overflow="fold")
-    for line in told:
-        colour = {"valid": "green", "low": "yellow", "high": "red"}.get(line[1], "dark_orange")
-        cells = [escape(cell) for cell in line]
-        grid.add_row(cells[0], f"[{colour}]{cells[1]}[/]", *cells[2:])
-    Console().print(grid)
+    printing.rows(_COLUMNS, lines, nothing="no validators", colour=colour)
