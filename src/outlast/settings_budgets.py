@@ -3,11 +3,11 @@
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from outlast.setting_branch import Branch
+from outlast.setting_zones import ZoneName
 
 # More is a mistake, and in micros would not fit into what PostgreSQL counts with.
 _MOST_USD = Decimal(10**12)
@@ -52,7 +52,7 @@ class BudgetSettings(Branch):
     on_unpriced: Literal["refuse", "tokens only"] = Field(
         default="refuse", description="a model whose price nobody knows, under a budget in dollars"
     )
-    time_zone: str = Field(default="UTC", description="whose days and months they are, as Europe/Berlin")
+    time_zone: ZoneName = Field(default="UTC", description="whose days and months they are, as Europe/Berlin")
     wait: timedelta = Field(
         default=timedelta(seconds=60), description="for calls under way, when only what is reserved for them is missing"
     )
@@ -67,13 +67,3 @@ class BudgetSettings(Branch):
     refresh: timedelta = Field(
         default=timedelta(seconds=2), ge=timedelta(0), description="look for budgets that were set this often"
     )
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            msg = f"{name!r} is no time zone; names look like Europe/Berlin"
-            raise ValueError(msg) from error
-        return name

@@ -26,7 +26,7 @@ from waiting import until
 pytestmark = pytest.mark.processes
 
 HERE = Path(__file__).parent
-SEEDS = range(int(os.environ.get("OUTLAST_TEST_SEEDS", "2")))
+SEEDS = range(int(os.environ.get("OUTLAST_TEST_SEEDS", "1")))
 THREAD = "thread"
 
 

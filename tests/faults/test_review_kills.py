@@ -24,7 +24,7 @@ from waiting import until
 pytestmark = pytest.mark.processes
 
 PROJECT = Path(__file__).with_name("reviews.toml")
-SEEDS = range(int(os.environ.get("OUTLAST_TEST_SEEDS", "2")))
+SEEDS = range(int(os.environ.get("OUTLAST_TEST_SEEDS", "1")))
 #: Point -> whether it comes after the person's answer.
 POINTS = {"review.repair.before": False, "review.escalated": False, "review.answered": True, "review.edited": True}
 EDIT = {"decision": "edit", "value": {"price": 7, "log": ["by a person"]}}

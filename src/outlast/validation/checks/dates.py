@@ -5,10 +5,11 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from outlast.setting_zones import ZoneName
 from outlast.validation.checks.check import Check, CheckOptions, place, shown
 from outlast.validation.days import as_instant, moment_of
 from outlast.validation.paths import Found, Path, found_at
@@ -34,17 +35,7 @@ class DatesOptions(CheckOptions):
         default_factory=dict[Path, int], description="days until then, at most"
     )
     formats: tuple[str, ...] = Field(default=(), description="of strptime, tried before ISO 8601 and written months")
-    zone: str = Field(default="UTC", description="of `today`, and of times that say none, as Europe/Berlin")
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            msg = f"{name!r} is no time zone; names look like Europe/Berlin"
-            raise ValueError(msg) from error
-        return name
+    zone: ZoneName = Field(default="UTC", description="of `today`, and of times that say none, as Europe/Berlin")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
