@@ -12,6 +12,11 @@ from waiting import until
 
 
 async def test_with_everything_there(api):
+    async def there() -> bool:
+        return (await api.http.get("/health")).status_code == 200
+
+    # The worker registers beside us.
+    await until(there)
     response = await api.http.get("/health")
     assert response.status_code == 200
     assert response.json()["status"] == "ok"
