@@ -80,7 +80,9 @@ async def test_a_branch_that_fails_leaves_the_effect_beside_it_its_outcome(
 async def test_a_late_outcome_of_an_owner_that_lost_its_lease_is_refused(
     engine: Engine, receiver: EffectReceiver
 ) -> None:
-    async with engine.working(), engine.working():
+    # The one whose place is taken by the held effect cannot claim the run again.
+    alone = {"worker": {"concurrency": 1}}
+    async with engine.working(**alone), engine.working(**alone):
         run_id = await begun_and_lost(engine, receiver)
         await engine.stands(run_id, RunStatus.WAITING)
         with heard("effect.called", "effect.recorded", "run.lease_lost") as events:
