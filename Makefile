@@ -92,6 +92,10 @@ bench-admission: setup-bench ## Measure what limits, policies and budgets cost a
 bench-inbox: setup-bench ## Measure what runs that wait for people cost, and how soon an answer counts
 	@$(PY) benchmarks/inbox.py $(ARGS)
 
+.PHONY: eval-anomalies
+eval-anomalies: setup ## Print which silent failures are found, how fast, and false alarms
+	@$(PY) evals/anomalies/evaluate.py $(ARGS)
+
 .PHONY: eval-detectors
 eval-detectors: setup ## Print precision and recall of the detectors of failure modes
 	@$(PY) evals/detectors/evaluate.py $(ARGS)

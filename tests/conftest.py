@@ -23,7 +23,7 @@ remember_clients()
 use_for_tmp_path()
 
 #: Folders whose modules have few tests and take long: they start processes.
-SLOW = ("cli", "faults", "torture", "recovery", "examples", "storage/postgres/embedded")
+SLOW = ("cli", "faults", "torture", "recovery", "examples", "storage/postgres/embedded", "deploy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

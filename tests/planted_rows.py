@@ -1,5 +1,6 @@
 """One row of somebody's in every table that can hold something of theirs, with a canary in each of its texts."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from outlast.storage.postgres.items import path_of
 from outlast.storage.postgres.pool import Pool
 
 Connection = AsyncConnection[Any]
+NOON, EVENING = "2026-01-01 12:00+00", "2026-01-01 18:00+00"
 
 
 async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: str = "succeeded") -> UUID:
@@ -34,6 +36,7 @@ async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: s
         ("run_attempts", {
             "run_id": run, "epoch": 1, "kind": "error", "error_code": "KeyError", "error_message": canary,
         }),
+        ("run_history", {"run_id": run, "epoch": 1, "event": "waited"}),
         ("thread_details", {
             "thread_key": key, "metadata": Jsonb(doc), "values": Jsonb(doc), "interrupts": Jsonb({"a": [doc]}),
             "error": Jsonb(doc),
@@ -102,6 +105,15 @@ async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: s
         ("store_vectors", {"path": path_of(("users", user)), "key": canary, "part": 0, "embedding": [0.5]}),
         ("call_cache", {"key": uuid4().bytes, "body": data, "expires_at": "2099-01-01"}),
         ("call_usage", _usage(run, key, user)),
+        ("run_observations", {
+            "run_id": run, "epoch": 1, "agent": "support", "status": "success", "seconds": 1.5, "output_print": 7,
+            "input_print": run.int >> 70,
+        }),
+        ("anomaly_baselines", {"agent": "support", "model": f"gpt-{run.int % 10**9}", "state": Jsonb({}), "runs": 1}),
+        ("anomalies", {
+            "agent": "support", "model": "gpt-4o", "kind": "length", "run_id": run, "severity": "warning",
+            "text": "length 41 against a median of 1,830 over 200 runs", "ended_at": "2026-01-01", "ended_as": "normal",
+        }),
         ("usage_days", _usage_day(canary, user)),
         ("usage_days", _usage_day(canary, None)),
         ("api_keys", {
@@ -127,6 +139,14 @@ async def plant(pool: Pool, *, user: str, thread_id: str, canary: str, status: s
             "micros": 1, "tokens": 1,
         }),
         ("switches", {"kind": "tool", "name": canary, "reason": "was wrong", "off_by": user}),
+        ("alerts", {
+            "rule": "error_rate", "subject": "agent=support", "severity": "error", "state": "resolved",
+            "text": "half of the runs failed", "started_at": NOON, "fired_at": NOON, "resolved_at": NOON,
+            "acknowledged_at": NOON, "acknowledged_by": user,
+        }),
+        ("alert_signals", {"name": "budget_stops", "subject": "daily", "minute": datetime.now(UTC), "count": 1}),
+        ("alert_silences", {"rule": "error_rate", "why": "is known", "silenced_by": user, "began_at": NOON,
+                           "until_at": EVENING}),
     ]  # fmt: skip
     async with pool.transaction() as connection:
         for table, row in rows:

@@ -34,6 +34,7 @@ PUBLIC = [
     "journal",
     "middleware",
     "progress",
+    "trace_headers",
     "validated",
     "wrap",
 ]

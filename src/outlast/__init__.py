@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from outlast.errors import NotApplied, OutlastError
     from outlast.policies.policy import Policy
     from outlast.secret import Secret
+    from outlast.telemetry.spans import trace_headers
     from outlast.validation.attached import validated
     from outlast.validation.validator import Invalid, Reason, Valid, ValidationContext, Validator
 
@@ -53,6 +54,7 @@ __all__ = [
     "journal",
     "middleware",
     "progress",
+    "trace_headers",
     "validated",
     "wrap",
 ]
@@ -69,6 +71,7 @@ _HOMES = {
     "effect": "outlast.calls.effects",
     "escalate": "outlast.agents.escalating",
     "chat_model": "outlast.calls.chat_models",
+    "trace_headers": "outlast.telemetry.spans",
     "journal": "outlast.calls.journal",
     "middleware": "outlast.agents.middleware",
     "progress": "outlast.agents.progress",

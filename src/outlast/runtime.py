@@ -1,6 +1,7 @@
 """The composition root: read the settings once, build every service, open and close them in order."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -34,8 +35,14 @@ from outlast.calls.services import Calls
 from outlast.crons.scheduler import Scheduler
 from outlast.domain.admission import Stage
 from outlast.domain.webhook import WebhookPolicy
+from outlast.errors import ConfigurationError
 from outlast.inbox.expiry import Expiry
 from outlast.inbox.inbox import Inbox
+from outlast.monitoring.anomalies.judge import Judge
+from outlast.monitoring.anomalies.outputs import UnusualOutputs
+from outlast.monitoring.metrics.sessions import Sessions
+from outlast.monitoring.open import monitored
+from outlast.monitoring.slo.rollup import Rollup
 from outlast.policies.policing import Policing
 from outlast.queues.queue import RunQueue
 from outlast.queues.wakeup import Wakeup
@@ -46,6 +53,7 @@ from outlast.recovery.upkeep import Sweeps, Upkeep
 from outlast.settings import Settings, environment
 from outlast.storage.postgres import starting
 from outlast.storage.postgres.admission import AdmissionStore
+from outlast.storage.postgres.anomalies import AnomalyStore
 from outlast.storage.postgres.assistants import AssistantStore
 from outlast.storage.postgres.audit import AuditLog
 from outlast.storage.postgres.crons import CronStore
@@ -68,10 +76,13 @@ from outlast.validation.engine import Validation
 from outlast.webhooks.guard import Outbound
 from outlast.webhooks.sender import Post, WebhookSender
 from outlast.webhooks.signing import WEBHOOK_SECRET, parse_secret
-from outlast.workers import notifying
+from outlast.workers import alerting, notifying
 from outlast.workers.executor import Executor, Isolate
 from outlast.workers.reviewing import Reviewer
+from outlast.workers.summing import Summing
 from outlast.workers.worker import Worker
+
+log = logging.getLogger(__name__)
 
 # With one of them LangSmith takes traces.
 _TRACING_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
@@ -117,10 +128,11 @@ class Runtime:
             codec = Codec(max_value_bytes=settings.checkpoint.max_value_bytes)
             # Before anything is read: what is encrypted is of no use without its keys.
             await stack.enter_async_context(encrypted(pool, settings.encryption, project))
+            # Closed after what it listens to.
+            await stack.enter_async_context(monitored(settings, pool, agents=project.agents))
             saver = await stack.enter_async_context(opening.saver(settings, pool, codec))
             wakeup = await stack.enter_async_context(Wakeup(database).running())
-            items = ItemStore(pool)
-            store = PostgresStore.of_project(items, project)
+            store = PostgresStore.of_project(ItemStore(pool), project)
             registry = Registry(project, store=store)
             stack.push_async_callback(registry.aclose)
             # After what it is built on, and closed before it: streams end first, then what they read from.
@@ -191,8 +203,13 @@ class Runtime:
             retry=self.settings.retry,
             rng=SystemRandom(),
             isolate=isolate,
+            summing=Summing(self.settings.escalation, looks=self.settings.anomalies.enabled),
             reviewer=Reviewer(
-                ReviewStore(self.pool), self.validation, self.settings.escalation, agents=self.registry.names
+                ReviewStore(self.pool),
+                self.validation,
+                self.settings.escalation,
+                agents=self.registry.names,
+                anomalies=UnusualOutputs(AnomalyStore(self.pool), self.settings.anomalies, self.settings.escalation),
             ),
         )
 
@@ -326,12 +343,18 @@ async def work(runtime: Runtime, worker: Worker) -> None:
         asyncio.create_task(runtime.recovery().run(), name="outlast-recovery"),
         asyncio.create_task(runtime.recovery_desk().revival.run(), name="outlast-revival"),
         asyncio.create_task(runtime.upkeep().run(), name="outlast-upkeep"),
+        asyncio.create_task(
+            Judge(AnomalyStore(runtime.pool), runtime.settings.anomalies).run(), name="outlast-anomalies"
+        ),
+        asyncio.create_task(Rollup(runtime.pool, runtime.settings.slo).run(), name="outlast-slo"),
+        asyncio.create_task(Sessions(runtime.pool, runtime.settings.metrics).run(), name="outlast-sessions"),
         *runtime.resealing(),
         asyncio.create_task(runtime.scheduler().run(), name="outlast-crons"),
         asyncio.create_task(runtime.policing.board.watch(), name="outlast-switches"),
         asyncio.create_task(runtime.expiry().run(), name="outlast-inbox"),
         asyncio.create_task(runtime.webhook_sender(outbound, own=False).run(runtime.wakeup), name="outlast-webhooks"),
         asyncio.create_task(notifier.run(runtime.wakeup), name="outlast-notifications"),
+        asyncio.create_task(alerting.evaluator(runtime.settings, runtime.pool, outbound).run(), name="outlast-alerts"),
     ]
     try:
         await worker.run()
@@ -339,6 +362,30 @@ async def work(runtime: Runtime, worker: Worker) -> None:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        await outbound.aclose()
+
+
+@asynccontextmanager
+async def watching(runtime: Runtime) -> AsyncGenerator[None]:
+    """Look at the rules of alerts beside an API, and tell people when no worker is there to do it."""
+    outbound = Outbound(runtime.settings.webhooks.networks, limit=runtime.settings.webhooks.timeout)
+    looking = alerting.evaluator(runtime.settings, runtime.pool, outbound).run()
+    tasks = [asyncio.create_task(looking, name="outlast-alerts")]
+    try:
+        notifier = notifying.notification_sender(
+            runtime.settings, runtime.pool, outbound, runs=runtime.queue.store, secrets=runtime.secrets
+        )
+        telling = notifying.tell_when_alone(notifier, runtime.workers, runtime.settings)
+        tasks.append(asyncio.create_task(telling, name="outlast-notifications"))
+    except ConfigurationError as error:
+        # Workers refuse to start with it. An API can do without: it may lack an extra that only channels need.
+        log.warning("this process tells nobody of anything: %s", error)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await outbound.aclose()
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
@@ -27,15 +28,21 @@ from outlast.errors import ConfigurationError
 from outlast.secret import Secret
 from outlast.setting_branch import Branch
 from outlast.settings_admission import AdmissionSettings, LimitSettings
+from outlast.settings_alerts import AlertSettings
+from outlast.settings_anomalies import AnomalySettings
 from outlast.settings_audit import AuditSettings
 from outlast.settings_auth import AuthSettings
 from outlast.settings_budgets import BudgetSettings
 from outlast.settings_encryption import EncryptionSettings
 from outlast.settings_escalation import EscalationSettings
 from outlast.settings_inbox import InboxSettings
+from outlast.settings_logs import LogSettings
+from outlast.settings_metrics import MetricsSettings
 from outlast.settings_notifications import NotificationSettings
 from outlast.settings_policies import PolicySettings
 from outlast.settings_retention import RetentionSettings
+from outlast.settings_slo import SloSettings
+from outlast.settings_tracing import TracingSettings
 from outlast.settings_validation import ValidationSettings
 
 
@@ -311,6 +318,12 @@ class Settings(BaseSettings):
     escalation: EscalationSettings = EscalationSettings()
     notifications: NotificationSettings = NotificationSettings()
     inbox: InboxSettings = InboxSettings()
+    slo: SloSettings = SloSettings()
+    alerts: AlertSettings = AlertSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    anomalies: AnomalySettings = AnomalySettings()
+    tracing: TracingSettings = TracingSettings()
+    logs: LogSettings = LogSettings()
     fault: str = Field(default="", description="fault injection for tests, see outlast.telemetry")
 
 
@@ -363,6 +376,17 @@ def _reading(source: PydanticBaseSettingsSource, variables: Mapping[str, str]) -
 def environment() -> Mapping[str, str]:
     """Return the environment, for what a project's file refers to."""
     return MappingProxyType(os.environ)
+
+
+def counted_in() -> Path | None:
+    """Return where processes of this machine count together, by the variable that all of Prometheus' clients read."""
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(given) if given else None
+
+
+def count_in(directory: Path) -> None:
+    """Have this process, and those that it starts, count there."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
 
 def apply_environment(values: Mapping[str, str]) -> None:

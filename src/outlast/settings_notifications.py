@@ -66,11 +66,12 @@ class RouteSettings(Branch):
     """What goes where, under a name of its own. Something that several routes lead to a channel is told there once."""
 
     channels: Annotated[tuple[str, ...], Field(min_length=1, description="names of `notifications.channels`")]
-    events: tuple[Literal["asked", "assigned", "overdue", "expired", "failed"], ...] = Field(
+    events: tuple[Literal["asked", "assigned", "overdue", "expired", "failed", "alert", "recovered"], ...] = Field(
         default=(), description="what has happened; none: whatever it is"
     )
     kinds: tuple[str, ...] = Field(
-        default=(), description="kinds of questions, as budget; of failed runs the codes of errors; none: all"
+        default=(),
+        description="kinds of questions, as budget; of failed runs the codes of errors; of alerts the rules; none: all",
     )
     agents: tuple[str, ...] = Field(default=(), description="whose; none: all agents'")
     tenants: tuple[str, ...] = Field(default=(), description="whose; none: all tenants'")
@@ -80,7 +81,7 @@ class RouteSettings(Branch):
 
 
 class NotificationSettings(Branch):
-    """Who is told of questions to people and of runs that failed for good."""
+    """Who is told of questions to people, of runs that failed for good, and of alerts."""
 
     channels: dict[str, ChannelSettings] = Field(default_factory=dict[str, ChannelSettings])
     #: None: everything goes to every channel.

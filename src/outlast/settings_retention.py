@@ -29,6 +29,10 @@ class RetentionSettings(Branch):
     deliveries: timedelta = Field(
         default=timedelta(days=7), description="webhooks and notifications that were sent or given up"
     )
+    observations: timedelta = Field(
+        default=timedelta(days=30), description="what runs were like, in figures; objectives look as far back"
+    )
+    anomalies: timedelta = Field(default=timedelta(days=365), description="what was found of agents, after its end")
     decisions: timedelta = Field(default=timedelta(days=30), description="why runs were let in or refused")
     usage_days: timedelta | None = Field(default=None, description="usage by day; none: for ever")
     budgets: timedelta = Field(

@@ -28,6 +28,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/threads/{thread_id}": {"get": None, "patch": {"metadata": {"a": 1}}, "delete": None},
     "/threads/{thread_id}/copy": {"post": None},
     "/threads/{thread_id}/storage": {"get": None},
+    "/threads/{thread_id}/story": {"get": None},
     "/threads/{thread_id}/state": {
         "get": None,
         "post": {"values": {"messages": []}},

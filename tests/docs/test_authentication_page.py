@@ -32,6 +32,6 @@ def test_the_settings_of_the_page_exist():
 
 def test_what_the_page_calls_public_is_public():
     public = {route.partition(" ")[2] for route, need in NEEDS.items() if need == PUBLIC}
-    assert public == {"/ok", "/health", "/health/live", "/runs/{run_id}/feedback/{token}"}
-    for path in ("/ok", "/health", "/health/live"):
+    assert public == {"/ok", "/health", "/health/live", "/health/ready", "/runs/{run_id}/feedback/{token}"}
+    for path in ("/ok", "/health", "/health/live", "/health/ready"):
         assert f"`{path}`" in text()

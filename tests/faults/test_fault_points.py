@@ -173,12 +173,22 @@ INBOX = {
 }  # fmt: skip
 # A replay is one transaction that nothing follows: tests/recovery/test_reviving.py.
 REPLAYS = {"recovery.replayed"}
+# Only told, with nothing stored on the way: tests/workers/test_run_summaries.py, tests/agents/test_node_events.py and
+# tests/server/test_http_events.py.
+TOLD = {"run.ended", "node.started", "node.ended", "tool.ended", "stream.ended", "http.answered", "logs.lost"}
+# Killed at in test_alert_kills.py; a heartbeat that was not written down is sent again: tests/monitoring/alerts.
+ALERTS = {"alert.before_commit", "alert.fired", "alert.resolved", "alert.heartbeat"}
+# The same: tests/monitoring/metrics/test_run_metrics.py.
+COUNTED = {"call.metered", "run.taken_away", "inbox.resumed"}
+# Told after a commit, or of what is lost: tests/monitoring/anomalies, tests/monitoring/test_observing.py.
+ANOMALIES = {"anomaly.found", "anomaly.ended", "telemetry.lost"}
 BESIDE = {"stream.before_append", "stream.dropped", "webhook.delivered", "webhook.failed", "upkeep.deleted"}
 
 
 def test_every_point_has_a_test() -> None:
     in_calls = CALLS | EFFECTS | WITHIN_CALLS | BUDGETS | POLICIES | REPLAYS | REVIEWS
     elsewhere = CLIENTS | APART | CRONS | in_calls | ADMISSION | ENCRYPTION | AUDIT | NOTIFICATIONS | BESIDE | INBOX
+    elsewhere |= TOLD | COUNTED | ANOMALIES | ALERTS
     assert KILLED_AT.keys() | elsewhere == POINTS.keys()
 
 

@@ -291,7 +291,7 @@ class Queue(RuleBasedStateMachine):
         reaped = self.do(self.liveness.reap(limit=100))
 
         assert {row[0] for row in reaped} == set(lost), "all of its runs and no other"
-        for run_id, crashes, epoch in reaped:
+        for run_id, crashes, epoch, _ in reaped:
             run = lost[run_id]
             run.become(S.QUEUED)
             run.crashes += 1

@@ -102,5 +102,5 @@ async def test_stuck_threads_and_checkpoints_are_told(shop, http):
 async def test_the_figures_count_dead_letters(shop, http):
     await shop.dead("book")
     text = (await http.get("/metrics")).text
-    assert 'outlast_dead_letters{agent="shop"} 1' in text
+    assert 'outlast_dead_letters{agent_name="shop"} 1.0' in text
     assert "outlast_oldest_dead_letter_seconds 0." in text

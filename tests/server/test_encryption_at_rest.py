@@ -16,6 +16,7 @@ from outlast import telemetry
 from outlast.agents.project import Project, find_project
 from outlast.domain.acting import across_tenants
 from outlast.errors import ConfigurationError, NotSupported, Undecipherable
+from outlast.monitoring.story import story_of
 from outlast.runtime import Runtime
 from outlast.secret import Secret
 from outlast.settings import DatabaseSettings
@@ -165,6 +166,8 @@ async def still_there(api: Api, made: dict[str, Any]) -> None:
     assert len(await texts(sdk, {"kind": "note"})) == 1
     (effect, *_) = await effects(api.runtime)
     assert b"canary" in effect.arguments
+    assert "canary" not in str(await story_of(api.runtime.pool, made["thread"])), "a story is told without content"
+    assert "canary" in str(await story_of(api.runtime.pool, made["thread"], content=True))
 
 
 async def texts(sdk: LangGraphClient, conditions: dict[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The invariants, checked from outside after a run of torture: I1-I5 and I7.
+"""The invariants, checked from outside after a run of torture: I1-I5, I7, and that what `outlast logs` tells is true.
 
 `observe` puts triggers into the test's database first: every change of a run's status is kept as it was committed.
 `violations` compares that history, the checkpoints and what the witness saw; it returns one sentence per breach.
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from fleet import Runs
+from fleet import Runs, WorkerProcess
+from story_checker import untrue_stories
 from torture_agents import EXPECTED
 from witness import seen
 
@@ -57,8 +58,13 @@ async def observe(runs: Runs) -> None:
         await runs.rows(statement)
 
 
-async def violations(runs: Runs, asked: Iterable[Asked], witness: Path, *, succeeded: bool = True) -> list[str]:
-    """Return what was broken; with `succeeded` every run must have ended well, not only ended."""
+async def violations(
+    runs: Runs, asked: Iterable[Asked], witness: Path, *, succeeded: bool = True, workers: Iterable[WorkerProcess] = ()
+) -> list[str]:  # fmt: skip
+    """Return what was broken; with `succeeded` every run must have ended well, not only ended.
+
+    `workers`: all that there were; the stories of the threads are compared with what became of them.
+    """
     asked = list(asked)
     events = list(seen(witness))
     rows = await runs.rows("SELECT id, status, epoch, thread_key FROM runs")
@@ -69,6 +75,7 @@ async def violations(runs: Runs, asked: Iterable[Asked], witness: Path, *, succe
     found += _effects(asked, rows, events)
     found += await _illegal_history(runs)
     found += await _outputs(runs, asked)
+    found += await untrue_stories(runs, asked, events, workers)
     return found
 
 
@@ -146,7 +153,7 @@ def _effects(asked: list[Asked], rows: list[tuple[Any, ...]], events: list[dict[
     keys: dict[tuple[str, str], set[str]] = defaultdict(set)
     for event in events:
         if event["event"] == "effect":
-            keys[event["run"], event["step"]].add(event["task"])
+            keys[event["run"], event["step"]].add(event["key"])
     for (run_id, name), used in keys.items():
         if len(used) > 1:
             yield f"I5 run {run_id}: the effect of {name} was applied under {len(used)} keys"

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -49,6 +50,8 @@ class WorkerProcess:
     pid: int
     status: int | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    #: When we killed it, by this machine's clock, which is the database's.
+    killed_at: datetime | None = None
 
     def signal(self, signum: signal.Signals) -> None:
         if not self.ended.is_set():
@@ -56,6 +59,8 @@ class WorkerProcess:
                 os.kill(self.pid, signum)
 
     def kill(self) -> None:
+        if self.killed_at is None and not self.ended.is_set():
+            self.killed_at = datetime.now(UTC)
         self.signal(signal.SIGKILL)
 
     def freeze(self) -> None:

@@ -103,7 +103,9 @@ class Torture:
             finally:
                 answering.cancel()
         self.account.seconds = time.monotonic() - started
-        return await violations(self._runs, self.account.asked, self._fleet.witness)
+        return await violations(
+            self._runs, self.account.asked, self._fleet.witness, workers=self._fleet.workers
+        )  # fmt: skip
 
     async def _enqueue(self) -> None:
         """Ask for runs at the pace of the kills, so that the last kill still finds work."""
@@ -290,6 +292,8 @@ async def _main() -> int:
     console.print(f"{events['started']} executions of steps, {events['effect']} effects requested")
     console.print(f"{account.poisoned} runs poisoned, {account.replayed} dead letters replayed after the cure")
     console.print(f"lost {lost}, stuck {stuck}, doubled {doubled}, other {len(found) - lost - stuck - doubled}")
+    untrue = sum(text.startswith("S") for text in found)
+    console.print(f"{len({run.thread_id for run in account.asked})} stories of threads told, {untrue} untrue sentences")
     if found:
         for sentence in found[:40]:
             console.print(f"  {sentence}")

@@ -63,5 +63,32 @@ async def test_the_checker_sees(breach: str, invariant: str, database_url: str, 
     assert any(sentence.startswith(invariant) for sentence in found), found
 
 
+async def test_the_checker_sees_stories_that_are_not_true(database_url: str, tmp_path: Path, zygote: Zygote) -> None:
+    breaches = {
+        "UPDATE effects SET key = reverse(key) WHERE ordinal = 0 AND begun_at = (SELECT min(begun_at) FROM effects)":
+            "was applied, and is not told",
+        "UPDATE run_history SET worker_id = gen_random_uuid() WHERE event = 'claimed'": "claims: ",
+        "INSERT INTO run_attempts (run_id, epoch, kind, error_code) SELECT id, 1, 'crash', 'crashed' FROM runs":
+            "attempt.lost: 1 of",
+        "UPDATE checkpoint_writes SET task_id = decode(md5(task_path), 'hex') WHERE task_path = '~__pregel_pull, s3'":
+            "s3 is told as done under epoch 1, and was not started under it",
+        "UPDATE runs SET status = 'cancelled'": "runs stand at",
+    }  # fmt: skip
+    with Fleet.open(database_url, tmp_path, zygote=zygote) as fleet:
+        async with Runs.open(database_url) as runs:
+            await observe(runs)
+            fleet.start()
+            run_id = await runs.enqueue("line", {"seed": 1, "slow": 0.0})
+            asked = [Asked(id=run_id, agent="line", thread_id=str(run_id))]
+            await until(lambda: _ended(runs))
+            await runs.rows("DROP TRIGGER kept ON runs")
+            for breach, sentence in breaches.items():
+                await runs.rows(breach)
+
+                found = await violations(runs, asked, fleet.witness, workers=fleet.workers)
+
+                assert any(text.startswith("S ") and sentence in text for text in found), (breach, found)
+
+
 async def _ended(runs: Runs) -> bool:
     return await runs.rows("SELECT 1 FROM runs WHERE ended_at IS NULL") == []

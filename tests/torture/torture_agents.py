@@ -14,6 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 from witness import EPOCHS, PATH_VARIABLE, say
 
+import outlast
 import outlast.agents.progress as outlast_progress
 
 STEPS = 7
@@ -39,16 +40,23 @@ def identity(config: RunnableConfig) -> dict[str, Any]:
 
 
 async def step(name: str, state: dict[str, Any], config: RunnableConfig) -> str:
-    """Start, wait, cause one effect whose key is (run, task), end; or fail, as long as there is poison."""
+    """Start, wait, cause one effect, end; or fail, as long as there is poison."""
     who = identity(config)
     say("started", step=name, **who)
     await asyncio.sleep(Random(f"{state.get('seed')}:{name}").random() * state.get("slow", 0.05))
     poisoned = state.get("poison") == name and is_poisoned()
     if poisoned and not state.get("too_late"):
         raise Poisoned(name)
-    say("effect", step=name, **who)
+    await write(who["run"], who["task"], name)
     if poisoned:
         raise Poisoned(name)
+    return name
+
+
+@outlast.effect(on_unknown="retry")
+async def write(run_id: str, task_id: str, name: str, *, idempotency_key: str = "") -> str:
+    """Write to a receiver that honours keys: the witness. Called again, it does so with the same key."""
+    say("effect", step=name, run=run_id, task=task_id, epoch=EPOCHS.get(run_id, 0), key=idempotency_key)
     return name
 
 

@@ -8,7 +8,7 @@ else there is to consider (limits, policies, budgets, the queue) is decided by t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
@@ -22,12 +22,14 @@ from outlast.admission.request import Check, RunRequest
 from outlast.admission.secrets import free_of_secrets
 from outlast.admission.threads import usable_thread
 from outlast.domain.intake import Intake, Resume
+from outlast.domain.options import RunOptions
 from outlast.domain.run import NewRun, RunStatus
 from outlast.domain.webhook import WebhookPolicy
 from outlast.errors import InvalidInput
 from outlast.queues.queue import RunQueue
 from outlast.refusals import AdmissionRefused
 from outlast.storage.postgres.run_intake import Admission, Key, NotTaken
+from outlast.telemetry import carried, note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ class Gate:
         return [(run, intake) for run, (_, intake) in zip(decided, runs, strict=True)]
 
     async def _admitted(self, run: NewRun, admission: Admission) -> Admitted:
+        note(run_id=admission.run_id, thread_id=run.thread_id, agent=run.agent)
         if admission.status is not None:
             return Admitted(run_id=run.id, thread_id=run.thread_id, status=admission.status, temporary=run.temporary)
         before = await self._queue.store.get(admission.run_id)
@@ -156,13 +159,19 @@ class Gate:
             delay_seconds=request.delay_seconds,
             max_attempts=self._max_attempts if request.max_attempts is None else request.max_attempts,
             timeout_seconds=request.timeout_seconds,
-            options=request.options,
+            options=_traced(request.options),
             assistant_id=request.assistant_id,
             temporary=_goes_with_its_run(request),
             webhook=request.webhook,
             multitask=request.thread.multitask if request.thread is not None else "enqueue",
             makes_thread=makes_thread,
         )
+
+
+def _traced(options: RunOptions) -> RunOptions:
+    """Return the options with where in a trace the run is asked for."""
+    traceparent = carried()
+    return options if traceparent is None else replace(options, traceparent=traceparent)
 
 
 def _goes_with_its_run(request: RunRequest) -> bool:

@@ -18,6 +18,7 @@ from langgraph.types import Command, interrupt
 
 from outlast.agents.jsonable import jsonable
 from outlast.agents.outputs import REVIEW
+from outlast.calls.scope import note_invalid
 from outlast.domain.admission import Allow, AskHuman, Refuse, Verdict
 from outlast.domain.question import WORDS, Decision, hash_of
 from outlast.domain.review import read_answer
@@ -82,6 +83,7 @@ class Checks:
             return AskHuman(_question(tool)), reasons
         if not isinstance(verdict, Invalid):
             return Allow(), ()
+        note_invalid()
         times = self._refused[tool] = self._refused.get(tool, 0) + 1
         match self._validation.rules.action(verdict, repaired=times - 1):
             case "repair":
@@ -131,7 +133,10 @@ class Checks:
     async def _objection(self, name: str, output: Any) -> Invalid | None:
         shown: Any = cast("Command[Any]", output).update if isinstance(output, Command) else output
         verdict = await self._validation.check(shown, self._context(node=name))
-        return verdict if isinstance(verdict, Invalid) else None
+        if not isinstance(verdict, Invalid):
+            return None
+        note_invalid()
+        return verdict
 
     def _context(self, *, node: str | None = None, tool: str | None = None) -> Context:
         run = self._run

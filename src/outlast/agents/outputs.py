@@ -47,7 +47,7 @@ class Output:
 async def output_of(graph: Any, saver: Checkpointer, thread_id: str, outcome: Succeeded) -> Output:
     """Return the output of a run that has ended; the saver has its state at hand."""
     head = await saver.aget_tuple({"configurable": {"thread_id": thread_id}})
-    value = _declared(graph, outcome)
+    value = declared(graph, outcome)
     return Output(
         value=value,
         subject=_subject(graph, value),
@@ -155,7 +155,8 @@ def _edited_messages(shown: Any, value: Any) -> list[Any]:
     raise InvalidInput(msg, field="value")
 
 
-def _declared(graph: Any, outcome: Succeeded) -> Any:
+def declared(graph: Any, outcome: Succeeded) -> Any:
+    """Return what the graph declares as its output of how it ended, as JSON."""
     if outcome.output is not None or outcome.values is None:
         return outcome.output
     state: Any = orjson.loads(outcome.values)

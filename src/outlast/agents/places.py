@@ -77,10 +77,19 @@ def _configurable() -> dict[str, Any]:
 
 
 def _around(task: str, configurable: dict[str, Any]) -> list[_Graph]:
-    """Return the graphs around a task, the innermost first. A run may name checkpoints of graphs that are not."""
+    """Return the graphs around a task, the innermost first. A run may name checkpoints of graphs that are not.
+
+    What stands on the checkpoint of the graph around it is none, but a task that calls others (`@task`). Those are kept
+    one by one, and counted by themselves: of a task that is executed again they are not executed again.
+    """
     checkpoints = cast("dict[str, str]", configurable.get(_CHECKPOINTS) or {})
-    around = [ns for ns in checkpoints if not ns or task.startswith(ns + _SEPARATOR)]
-    return [_Graph(ns, checkpoints[ns]) for ns in sorted(around, key=len, reverse=True)]
+    around = sorted((ns for ns in checkpoints if not ns or task.startswith(ns + _SEPARATOR)), key=len)
+    graphs = [
+        _Graph(ns, checkpoints[ns])
+        for outer, ns in zip([None, *around], around, strict=False)
+        if outer is None or checkpoints[ns] != checkpoints[outer]
+    ]
+    return graphs[::-1]
 
 
 def _without_counter(ns: str) -> str:

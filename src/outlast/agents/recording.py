@@ -1,7 +1,8 @@
 """What an attempt says, given to the stream in the form that the run's clients read."""
 
+import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -11,6 +12,9 @@ from outlast.domain.outcome import Cancelled, Drained, Failed, Outcome, Succeede
 from outlast.domain.run import ClaimedRun
 from outlast.streams.records import Emitter
 
+# Modes that tell what the graph is about to do, and the event of a token.
+_ABOUT: Final = frozenset({"checkpoints", "tasks", "debug"})
+_SAID: Final = "on_chat_model_stream"
 _HANDED_BACK = "the worker is stopping; the run goes on elsewhere"
 
 
@@ -19,6 +23,9 @@ class Recorder:
 
     def __init__(self, run: ClaimedRun, emitter: Emitter) -> None:
         self._emitter = emitter
+        #: When the graph first said something that it was not called with, on the clock of `time.monotonic`.
+        self.first_at: float | None = None
+        self._echoed = False
         self._encoder: Encoder = (
             _ThreadEncoder(run)
             if run.options.protocol == "v3"
@@ -41,8 +48,21 @@ class Recorder:
 
     def record(self, part: Part) -> None:
         """Say a part. Before the graph goes on, since the part holds its live state."""
+        if self.first_at is None:
+            self._notice(part)
         if self._emitter.wanted:
             self._say(self._encoder.encode(part))
+
+    def _notice(self, part: Part) -> None:
+        if part.mode == "values":
+            # LangGraph begins with the state that the graph was called with.
+            said, self._echoed = self._echoed and not part.ns, True
+        elif part.mode == "events":
+            said = part.data.get("event") == _SAID
+        else:
+            said = part.mode not in _ABOUT
+        if said:
+            self.first_at = time.monotonic()
 
     async def finish(self, outcome: Outcome) -> int | None:
         """Say what is left to say and wait until others can read all of it; return its last position.

@@ -51,6 +51,10 @@ def passing(request: ToolCallRequest) -> Generator[None]:
 def _refusal(request: ToolCallRequest, why: str) -> ToolMessage:
     name = request.tool_call["name"]
     running = scope.current.get()
-    emit("tool.refused", run_id=running.run_id if running is not None else None, tool=name)
+    if running is not None:
+        running.tally.add_tool()
+    # Models make up tools.
+    exists = request.tool is not None
+    emit("tool.refused", run_id=running.run_id if running is not None else None, tool=name, exists=exists)
     text = f"{name} was not called: {why}. {_CORRECT if isinstance(why, tool_policy.WrongArguments) else _GIVE_UP}"
     return ToolMessage(text, name=name, tool_call_id=request.tool_call["id"], status="error")

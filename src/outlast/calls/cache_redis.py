@@ -31,6 +31,21 @@ def clearing(url: str) -> Callable[[], Awaitable[int]] | None:
     return clear
 
 
+def answering(url: str) -> Callable[[], Awaitable[None]] | None:
+    """Return what raises when the server at an address does not answer; None without one."""
+    if not url:
+        return None
+
+    async def ask() -> None:
+        redis = RedisCache.at(url)
+        try:
+            await redis.ping()
+        finally:
+            await redis.aclose()
+
+    return ask
+
+
 class RedisCache:
     """Bytes by key, until they expire. Raises whatever the client raises when the server does not answer."""
 
@@ -65,6 +80,10 @@ class RedisCache:
     async def put(self, key: bytes, body: bytes, *, ttl: timedelta, fence: Fence | None = None) -> None:  # noqa: ARG002 - Redis knows no runs
         """Keep it for so long, in the place of what was kept under the key."""
         await self._client.set(_PREFIX + key, body, px=ttl)
+
+    async def ping(self) -> None:
+        """Have the server answer."""
+        await self._client.ping()
 
     async def clear(self) -> int:
         """Delete every answer, whosever; return how many that were."""

@@ -41,6 +41,7 @@ def capped(calls: "Calls") -> Layer:
                 return await _in_time(following, call, caps, scope)
             finally:
                 spent.add(call.spent[counted:])
+                scope.tally.add_tries(call.spent[counted:])
 
         return handle
 

@@ -28,8 +28,9 @@ from outlast.calls.metering import metered
 from outlast.calls.policed import policed
 from outlast.calls.provider import ask_provider
 from outlast.calls.retry import retried
+from outlast.calls.spanned import spanned
 from outlast.errors import CallFailed
-from outlast.telemetry import emit
+from outlast.telemetry import emit, tracing
 
 if TYPE_CHECKING:
     from outlast.calls.services import Calls
@@ -64,7 +65,7 @@ def composed(calls: "Calls", layers: Sequence[LayerOf] = LAYERS) -> Handler:
 async def answer(call: ModelCall) -> Answer:
     """Take a call through all layers; see `LAYERS` for their order."""
     try:
-        return await call.calls.answer(call)
+        return await (spanned(call, call.calls.answer) if tracing() else call.calls.answer(call))
     except CallFailed as error:
         run_id = call.scope.run_id if call.scope is not None else None
         emit("call.failed", model=error.model, kind=error.kind, tries=call.tries, run_id=run_id)

@@ -16,6 +16,7 @@ from outlast.calls.effect_outcomes import Applied
 from outlast.calls.effect_request import Effect, Finished, Key, OnUnknown, Options, Span
 from outlast.calls.scope import Scope
 from outlast.errors import NotApplied
+from outlast.telemetry import spans
 
 __all__ = ["Applied", "NotApplied", "effect"]
 
@@ -168,16 +169,23 @@ def _decorated(function: Any, name: str | None, options: Options) -> Any:
 
 
 async def _performed(call: _Call, invoke: Callable[[str], Awaitable[Any]]) -> Any:
+    with spans.span("effect", effect=call.name) as told:
+        return await _within(call, invoke, told)
+
+
+async def _within(call: _Call, invoke: Callable[[str], Awaitable[Any]], told: spans.Span) -> Any:
     scope = _scope()
     if scope is None:
-        span = call.options.timeout
-        async with asyncio.timeout(None if span is None else span.total_seconds()):
+        limit = call.options.timeout
+        async with asyncio.timeout(None if limit is None else limit.total_seconds()):
             return await invoke(secrets.token_hex(32))
     if asyncio.get_running_loop() is scope.loop:
         ledger, found = await call.entered(scope)
+        told.set(key=found.key)
         return await ledger.perform(found, invoke)
     # A sync node that runs an event loop of its own: the function stays there.
     ledger, found = await elsewhere(lambda: call.entered(scope), scope.loop)
+    told.set(key=found.key)
     while True:
         begun = await elsewhere(lambda: ledger.begin(found), scope.loop)
         if isinstance(begun, Finished):
@@ -190,11 +198,17 @@ async def _performed(call: _Call, invoke: Callable[[str], Awaitable[Any]]) -> An
 
 
 def _performed_in_thread(call: _Call, invoke: Callable[[str], Any]) -> Any:
+    with spans.span("effect", effect=call.name) as told:
+        return _within_thread(call, invoke, told)
+
+
+def _within_thread(call: _Call, invoke: Callable[[str], Any], told: spans.Span) -> Any:
     scope = _scope()
     if scope is None:
         return invoke(secrets.token_hex(32))
     loop = home_of(scope, f"effect {call.name!r}")
     ledger, found = wait_for(call.entered(scope), loop)
+    told.set(key=found.key)
     while True:
         begun = wait_for(ledger.begin(found), loop)
         if isinstance(begun, Finished):

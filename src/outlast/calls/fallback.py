@@ -117,6 +117,8 @@ class _Asking:
         if call.target is not None and call.target is not target:
             run_id = None if call.scope is None else call.scope.run_id
             kind = self.failures[-1][1].kind if self.failures else None
+            if call.scope is not None:
+                call.scope.tally.fallbacks += 1
             emit("call.fell_back", model=target.name, instead_of=call.target.name, kind=kind, run_id=run_id)
         call.target = target
 

@@ -56,7 +56,7 @@ def metered(calls: "Calls") -> Layer:
                 seconds = time.perf_counter() - began
             # A try that was cancelled may have been paid as well.
             except BaseException as error:
-                call.spent.append(_failed(prices, target, heard, error, time.perf_counter() - began))
+                _spend(call, _failed(prices, target, heard, error, time.perf_counter() - began))
                 raise
             finally:
                 call.listen = listen
@@ -65,7 +65,7 @@ def metered(calls: "Calls") -> Layer:
             usage = _answered(prices, target, answer.result, seconds)
             if usage.cost_micros is None:
                 _tell(unpriced, usage)
-            call.spent.append(usage)
+            _spend(call, usage)
             return answer
 
         return handle
@@ -131,6 +131,11 @@ def _usage(
         outcome=outcome,
         seconds=seconds,
     )
+
+
+def _spend(call: ModelCall, usage: Usage) -> None:
+    call.spent.append(usage)
+    emit("call.metered", usage=usage, agent=None if call.scope is None else call.scope.agent)
 
 
 def _tell(unpriced: set[str], usage: Usage) -> None:

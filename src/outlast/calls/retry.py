@@ -58,6 +58,8 @@ def retried(calls: "Calls", *, rng: Random | None = None) -> Layer:
                         raise _mapped(target, failure, error, tries=failed.total()) from error
                     await asyncio.sleep(delay)
                     await _again(call, target, calls, failure, error)
+                    if call.scope is not None:
+                        call.scope.tally.retries += 1
 
         return handle
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from outlast.calls.deadline import Deadline
 from outlast.calls.spending import Spent
+from outlast.calls.tally import Tally
 from outlast.refusals import PolicyRefused
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Scope:
     closing: "list[Callable[[], Awaitable[None]]]" = field(default_factory=list["Callable[[], Awaitable[None]]"])
     #: What the run has used so far, by which it is stopped when it runs away.
     spent: Spent = field(default_factory=Spent)
+    #: What is told of the attempt when it has ended.
+    tally: Tally = field(default_factory=Tally)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     #: What it knows of earlier attempts; made by the first call that looks (`memory.of`).
     memory: "Memory | None" = field(default=None, repr=False)
@@ -120,3 +123,10 @@ class Scope:
 
 
 current: Final[ContextVar[Scope | None]] = ContextVar("outlast_calls_scope", default=None)
+
+
+def note_invalid() -> None:
+    """Note that a validator has found fault with something of this attempt."""
+    running = current.get()
+    if running is not None:
+        running.tally.invalid = True

@@ -22,6 +22,7 @@ from outlast.cli.processes import start_child, stop_signals
 from outlast.cli.serving import serve_until
 from outlast.domain.run import RunStatus
 from outlast.errors import AgentLoadError, DatabaseUnavailable
+from outlast.monitoring.metrics.sharing import sharing
 from outlast.runtime import Runtime, work
 from outlast.server.listening import is_loopback, listen
 from outlast.settings import Settings
@@ -45,8 +46,13 @@ async def develop(project: Project, settings: Settings, *, workers: int) -> None
     With 0 workers the runs are executed in this process. Raises ConfigurationError when the port is taken, before a
     database is started for nothing.
     """
-    logs.configure()
+    logs.configure(settings.logs)
     settings = _for_this_machine(settings)
+    with sharing(settings.metrics, project.root, alone=not workers):
+        await _develop(project, settings, workers=workers)
+
+
+async def _develop(project: Project, settings: Settings, *, workers: int) -> None:
     example = await _check_agents(project)
     async with session.database(settings, project.root) as complete:
         await migrate(complete.database)

@@ -114,6 +114,7 @@ async def isolated_run(run_id: UUID, epoch: int, root: Path, begun: int) -> None
     logs.configure()
     project = read_project(root)
     settings = read_settings(project, {})
+    logs.configure(settings.logs)
     # What a suspect run allocates without end must not take the machine.
     limit = settings.worker.isolate_memory_mb * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -14,6 +14,8 @@ from typer.core import TyperGroup
 from outlast import __version__
 from outlast.cli import (
     admission,
+    alerts,
+    anomalies,
     audit,
     budget,
     db,
@@ -28,8 +30,11 @@ from outlast.cli import (
     policy,
     recover,
     runs,
+    slo,
     switch,
+    thread_story,
     threads,
+    top,
     usage,
     validating,
 )
@@ -80,7 +85,9 @@ app.add_typer(effects.app, name="effects")
 app.add_typer(budget.app, name="budget")
 app.add_typer(policy.app, name="policy")
 app.add_typer(switch.app, name="switch")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(notifications.app, name="notifications")
+app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(db.app, name="db")
 app.add_typer(encryption.app, name="encryption")
 app.add_typer(keys.app, name="keys")
@@ -115,7 +122,7 @@ def _outlast(
     Try it here:           outlast dev
     In production:         outlast db migrate, then outlast serve and outlast worker,
                            as many as you like, with DATABASE_URL set
-    Look at what happens:  outlast runs list, outlast runs show ID
+    Look at what happens:  outlast runs list, outlast runs show ID, outlast logs THREAD_ID
 
     \b
     Exit status: 0 done; 1 failed; 2 wrong arguments, settings or project; 4 no such run;
@@ -252,8 +259,11 @@ def _arguments(
     return {"server": server, "worker": {"concurrency": concurrency}}
 
 
+app.command("logs")(thread_story.logs)
 # Last in the list of commands.
 app.command("usage")(usage.show_usage)
+app.command("slo")(slo.show_slo)
+app.command("top")(top.top)
 app.command("validate")(validating.validate)
 app.command("erase")(erasing.erase)
 app.command("export")(erasing.export)

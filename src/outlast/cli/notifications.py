@@ -202,6 +202,8 @@ def _fields(message: "MessageView") -> dict[str, Any]:
 def _about(message: "MessageView") -> str:
     if message.count != 1:
         return f"{message.count} things"
+    if message.question_id is None and message.run_id is None:
+        return f"alerts {'over' if message.event == 'recovered' else 'firing'}"
     what = f"question {message.question_id}" if message.question_id else f"run {message.run_id}"
     return f"{what} {message.event}"
 

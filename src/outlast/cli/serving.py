@@ -9,6 +9,7 @@ from outlast.cli import logs, session
 from outlast.cli.collector import spare_the_collector
 from outlast.cli.processes import stop_signals
 from outlast.errors import AgentLoadError
+from outlast.monitoring.metrics.sharing import sharing
 from outlast.runtime import Runtime
 from outlast.server.app import serve as serve_api
 from outlast.server.listening import listen
@@ -19,8 +20,13 @@ log = logging.getLogger(__name__)
 
 async def serve(project: Project, settings: Settings, *, ready: Callable[[str], None]) -> None:
     """Serve the API until the first signal; `ready` gets its URL."""
-    logs.configure()
+    logs.configure(settings.logs)
     check_port(settings.server)
+    with sharing(settings.metrics, project.root, alone=True):
+        await _serve(project, settings, ready)
+
+
+async def _serve(project: Project, settings: Settings, ready: Callable[[str], None]) -> None:
     async with (
         session.database(settings, project.root) as complete,
         Runtime.open(complete, project, application_name="outlast-serve") as runtime,

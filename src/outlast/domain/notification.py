@@ -1,13 +1,15 @@
 """What people are told when somebody has to look, before it is put into the words of a channel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
 #: asked: a question waits for a person. assigned: it was given to somebody. overdue: its time is up and it has no
-#: default. expired: its default was taken. failed: a run failed for good.
-Event = Literal["asked", "assigned", "overdue", "expired", "failed"]
+#: default. expired: its default was taken. failed: a run failed for good. alert: something is not as it should be.
+#: recovered: it is again.
+Event = Literal["asked", "assigned", "overdue", "expired", "failed", "alert", "recovered"]
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 
 #: From what may wait to what may not.
@@ -25,7 +27,7 @@ _SERIOUS: Final = frozenset({"escalation", "review", "effect_unknown", "budget",
 
 
 def severity_of(event: Event, kind: str) -> Severity:
-    """Return how urgent it is that somebody looks."""
+    """Return how urgent it is that somebody looks; alerts say it themselves."""
     if event in {"overdue", "failed"}:
         return "error"
     if event == "expired":
@@ -41,17 +43,24 @@ class Unrouted(NamedTuple):
     event: Event
     agent: str
     kind: str
-    run_id: UUID
+    #: None: about alerts.
+    run_id: UUID | None
     question_id: UUID | None
+    #: None: as the event and the kind say.
+    of_severity: Severity | None = None
+    #: Alerts that are told together.
+    alert_group: UUID | None = None
 
     @property
     def severity(self) -> Severity:
         """How urgent it is."""
-        return severity_of(self.event, self.kind)
+        return self.of_severity or severity_of(self.event, self.kind)
 
     @property
     def key(self) -> str:
         """What it is about: the same for all that is told of one question."""
+        if self.alert_group is not None:
+            return f"alert:{self.alert_group}"
         return f"question:{self.question_id}" if self.question_id else f"run:{self.run_id}"
 
 
@@ -75,10 +84,14 @@ class Item(NamedTuple):
     """What one message is about, or one of many things."""
 
     event: Event
-    run_id: UUID
+    #: None: about alerts.
+    run_id: UUID | None
     question_id: UUID | None
     agent: str
     kind: str
+    #: Of alerts.
+    severity: Severity | None = None
+    alerts: Sequence[UUID] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +102,10 @@ class Notice:
     severity: Severity
     agent: str
     kind: str
-    run_id: UUID
+    #: None: about alerts.
+    run_id: UUID | None = None
     question_id: UUID | None = None
-    #: What is asked, or what the run failed with; empty where the channel is not told.
+    #: What is asked, what the run failed with, or what an alert is about; empty where the channel is not told.
     text: str = ""
     reasons: tuple[str, ...] = ()
     assignee: str | None = None
@@ -104,7 +118,9 @@ class Notice:
     @property
     def command(self) -> str:
         """What shows it on the command line."""
-        return f"outlast inbox show {self.question_id}" if self.question_id else f"outlast dlq show {self.run_id}"
+        if self.question_id is not None:
+            return f"outlast inbox show {self.question_id}"
+        return f"outlast dlq show {self.run_id}" if self.run_id is not None else "outlast alerts list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ class RunOptions:
     #: Who asked, for `langgraph_auth_user`.
     user: Mapping[str, Any] | None = None
     cron_id: str | None = None
+    #: Where in a trace the run was asked for, as a W3C `traceparent`.
+    traceparent: str | None = None
     #: What a newer version stored and this one does not know.
     unknown: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

@@ -132,6 +132,9 @@ class ClaimedRun:
     lineage: UUID
     #: How long it was going on when it was claimed: since its first claim, or since a person answered or replayed it.
     seconds_before: float = 0.0
+    #: How long it was ready before it was claimed, and how long it had existed by then.
+    queued_seconds: float = 0.0
+    age_seconds: float = 0.0
     #: On whose behalf it runs.
     tenant: str = DEFAULT_TENANT
     user_id: str | None = None

@@ -1,8 +1,9 @@
 """What a message tells, read at the moment when it is sent."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
+from outlast.domain.alert import Alert
 from outlast.domain.notification import Item, Notice, severity_of
 from outlast.domain.question import Question
 from outlast.domain.run import RunView
@@ -16,17 +17,21 @@ class Describing:
         self,
         question: Callable[[UUID], Awaitable[Question]],
         run: Callable[[UUID], Awaitable[RunView]],
+        alerts: Callable[[Sequence[UUID]], Awaitable[Sequence[Alert]]],
         *,
         url: str,
     ) -> None:
         self._question = question
         self._run = run
+        self._alerts = alerts
         self._url = url.rstrip("/")
 
     async def __call__(self, item: Item) -> Notice | None:
         """Return what is told; None: it is gone."""
         try:
-            return await (self._asked(item, item.question_id) if item.question_id else self._failed(item))
+            if item.question_id is not None:
+                return await self._asked(item, item.question_id)
+            return await (self._alerted(item) if item.run_id is None else self._failed(item, item.run_id))
         except NotFound:
             return None
 
@@ -48,16 +53,32 @@ class Describing:
             link=self._link("inbox", question_id),
         )
 
-    async def _failed(self, item: Item) -> Notice:
-        run = await self._run(item.run_id)
+    async def _failed(self, item: Item, run_id: UUID) -> Notice:
+        run = await self._run(run_id)
         return Notice(
             event=item.event,
             severity=severity_of(item.event, item.kind),
             agent=item.agent,
             kind=item.kind,
-            run_id=item.run_id,
+            run_id=run_id,
             text=run.error_message or "",
-            link=self._link("dlq", item.run_id),
+            link=self._link("dlq", run_id),
+        )
+
+    async def _alerted(self, item: Item) -> Notice | None:
+        wanted = "firing" if item.event == "alert" else "resolved"
+        found = [alert for alert in await self._alerts(item.alerts or ()) if alert.state == wanted]
+        if not found:
+            return None
+        first, *others = [alert.text for alert in found]
+        return Notice(
+            event=item.event,
+            severity=item.severity or "warning" if item.event == "alert" else "info",
+            agent=item.agent,
+            kind=item.kind,
+            text=first,
+            reasons=tuple(others),
+            link=f"{self._url}/alerts" if self._url else None,
         )
 
     def _link(self, what: str, name: UUID) -> str | None:

@@ -58,7 +58,7 @@ def _notice(notice: Notice) -> dict[str, Any]:
         "severity": notice.severity,
         "agent": notice.agent,
         "kind": notice.kind,
-        "run_id": str(notice.run_id),
+        "run_id": None if notice.run_id is None else str(notice.run_id),
         "question_id": None if notice.question_id is None else str(notice.question_id),
         "text": "\n".join(wording.lines(notice)),
         "assignee": notice.assignee,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from outlast.domain.alert import TEST_RULE
 from outlast.domain.notification import SEVERITIES, Unrouted
 from outlast.settings_notifications import NotificationSettings, RouteSettings
 
@@ -9,7 +10,8 @@ from outlast.settings_notifications import NotificationSettings, RouteSettings
 def channels_for(item: Unrouted, settings: NotificationSettings) -> Iterator[str]:
     """Yield the channels that are told, those of several routes more than once.
 
-    Without routes everybody is told everything. That a default was taken opens no incident: nothing is left to do.
+    Without routes everybody is told everything. That a default was taken, or that an alert is over, opens no incident:
+    nothing is left to do.
     """
     for route in settings.routes.values() if settings.routes else _everywhere(settings):
         if _leads(route, item):
@@ -22,11 +24,14 @@ def _everywhere(settings: NotificationSettings) -> Iterator[RouteSettings]:
 
 
 def _is_told(settings: NotificationSettings, channel: str, item: Unrouted) -> bool:
-    return not (item.event == "expired" and settings.channels[channel].type == "pagerduty")
+    return not (item.event in {"expired", "recovered"} and settings.channels[channel].type == "pagerduty")
 
 
 def _leads(route: RouteSettings, item: Unrouted) -> bool:
     """Whether a route is for this."""
+    if item.event == "alert" and item.kind == TEST_RULE:
+        # It is there to show that every route leads somewhere.
+        return True
     asked = (
         (route.events, item.event),
         (route.kinds, item.kind),

@@ -15,6 +15,8 @@ _MOST_REASONS: Final = 10
 def title(message: Message) -> str:
     """Return one line that says what it is about."""
     if message.grouped or len(message.notices) != 1:
+        if message.notices and all(notice.event == "recovered" for notice in message.notices):
+            return f"{message.count} alerts are over"
         return f"{message.count} things need a person"
     return headline(message.notices[0])
 
@@ -34,6 +36,10 @@ def headline(notice: Notice) -> str:
             )
         case "failed":
             told = "a run failed for good"
+        case "alert":
+            told = "an alert fires"
+        case "recovered":
+            told = "an alert is over"
     return cut(" ".join(f"{notice.agent}: {told} ({notice.kind})".split()), _LONGEST_TITLE)
 
 
@@ -62,7 +68,7 @@ def without_content(message: Message) -> Message:
 def rest(message: Message) -> str:
     """Return how many things are not told one by one; empty when all are."""
     left = message.count - len(message.notices)
-    return f"and {left} more: outlast inbox list, outlast dlq list" if left > 0 else ""
+    return f"and {left} more: outlast inbox list, outlast dlq list, outlast alerts list" if left > 0 else ""
 
 
 def cut(text: str, length: int) -> str:

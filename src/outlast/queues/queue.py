@@ -73,13 +73,17 @@ class RunQueue:
         """Make due runs this worker's."""
         return await self.store.claim(worker_id, agents, limit=limit, max_crashes=max_crashes)
 
-    async def settle(self, run: ClaimedRun, settlement: Settlement) -> None:
-        """Store how an attempt ended and tell who waits; raises LeaseLost when the run has another owner."""
+    async def settle(self, run: ClaimedRun, settlement: Settlement) -> RunStatus:
+        """Store how an attempt ended and tell who waits; return what was stored.
+
+        Raises LeaseLost when the run has another owner.
+        """
         status, unblocked = await self.store.settle(run, settlement)
         if status is not RunStatus.QUEUED:
             self._wakeup.tell(SETTLED, [run.id])
         if unblocked or status is RunStatus.QUEUED:
             self._wakeup.tell(QUEUED)
+        return status
 
     async def cancel(
         self, run_id: UUID, *, action: CancelAction = "interrupt", reason: str | None = None, access: str | None = None

@@ -5,6 +5,7 @@ has to connect again it wakes everyone, since what was sent meanwhile is lost.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,6 +44,8 @@ class Wakeup:
         self._handlers: list[Handler] = []
         self._ignored: dict[str, Callable[[], int | None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        # None while hints of other processes are heard.
+        self._deaf_since: float | None = time.monotonic()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Wakeup"]:
@@ -77,6 +80,11 @@ class Wakeup:
         self._ignored[topic] = backend_pid
 
     @property
+    def deaf_seconds(self) -> float:
+        """For how long hints of other processes have not been heard; 0 while they are."""
+        return 0.0 if self._deaf_since is None else time.monotonic() - self._deaf_since
+
+    @property
     def channel(self) -> str:
         """The name under which the processes of one schema tell each other."""
         return f"{self._settings.schema_name}_hints"
@@ -108,6 +116,13 @@ class Wakeup:
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
+        self._deaf_since = None
+        try:
+            await self._hear(connection)
+        finally:
+            self._deaf_since = time.monotonic()
+
+    async def _hear(self, connection: AsyncConnection[Any]) -> None:
         for topic in TOPICS:
             self._call(topic, [])
         async for notification in connection.notifies():

@@ -70,7 +70,8 @@ class Recovery:
             emit("recovery.before_reap", workers=[str(worker_id) for worker_id, _, _ in dead])
         reaped = await self._workers.reap(limit=self._settings.batch)
         if reaped:
-            emit("recovery.reaped", runs=[str(run_id) for run_id, _, _ in reaped])
+            silent = [seconds for *_, seconds in reaped]
+            emit("recovery.reaped", runs=[str(run_id) for run_id, *_ in reaped], silent_seconds=silent)
             self._wakeup.tell(QUEUED)
         if reaped or self._rounds % 10 == 0:
             await self._end_hopeless()

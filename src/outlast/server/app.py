@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 import outlast
 from outlast.domain.webhook import WebhookTarget
 from outlast.errors import ConfigurationError
-from outlast.runtime import Runtime
+from outlast.monitoring.health import health_of
+from outlast.runtime import Runtime, watching
 from outlast.server import problems
 from outlast.server.auth.guard import guard
 from outlast.server.auth.hosts import LocalNames
@@ -26,6 +27,7 @@ from outlast.server.envelope import Envelope
 from outlast.server.http_section import wrapped
 from outlast.server.listening import address, is_loopback, listen
 from outlast.server.routes import ROUTERS
+from outlast.server.tracing import Traced
 from outlast.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -39,10 +41,19 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     Raises ConfigurationError when the auth that the project or the settings name cannot be used.
     """
-    app = FastAPI(title="Outlast", version=outlast.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Outlast",
+        version=outlast.__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Our own spans, figures and lines say what is to be known; its name bodies and messages.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     app.state.runtime = runtime
     app.state.gate = runtime.gate()
     app.state.inbox = runtime.inbox()
+    app.state.health = health_of(runtime.settings, runtime.pool, runtime.wakeup, runtime.project.root)
     # Tasks that outlive the request that began them.
     app.state.background = set[asyncio.Task[None]]()
     app.state.auth = load_callers(runtime)
@@ -51,6 +62,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_bytes=runtime.settings.server.max_body_bytes)
+    app.add_middleware(Traced)
     app.add_middleware(Envelope)
     return app
 
@@ -72,7 +84,7 @@ async def serve(runtime: Runtime, settings: ServerSettings, *, ready: Callable[[
             served = LocalNames(served, allowed=settings.allowed_hosts)
         elif app.state.auth is None:
             _check_anonymous(address(listening), allowed=settings.allow_anonymous)
-        async with custom.lifespan() if custom else nullcontext(), _reporting(runtime, served):
+        async with custom.lifespan() if custom else nullcontext(), _reporting(runtime, served), watching(runtime):
             try:
                 await _serve(runtime, served, settings, listening, ready)
             finally:

@@ -1,13 +1,16 @@
 """Responses that go on: server-sent events as they come, a comment when nothing comes."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from outlast.domain.options import Protocol
 from outlast.streams.records import HEARTBEAT
+from outlast.telemetry import emit
 
 _COMMENT: Final = b": heartbeat\r\n\r\n"
 
@@ -29,6 +32,9 @@ class EventStream(Response):
 
     `on_gone` is called when the client has left before the end, and only then: a server that stops is no such case, its
     clients come back. With `cut` the connection is cut instead of ended, for clients that take an end for the run's.
+
+    How it ended is told as `stream.ended`: `complete`, `client_gone`, or `error`, with the seconds to the first piece
+    behind the greeting that comes at once. `protocol` and `agent` are for that alone.
     """
 
     media_type = "text/event-stream"
@@ -40,6 +46,8 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
         on_gone: Callable[[], None] | None = None,
         cut: bool = False,
+        protocol: Protocol = "v1",
+        agent: str | None = None,
     ) -> None:
         # Proxies are asked not to gather events.
         super().__init__(headers={**(headers or {}), "X-Accel-Buffering": "no"})
@@ -48,11 +56,26 @@ class EventStream(Response):
         self._frames = frames
         self._on_gone = on_gone
         self._cut = cut
+        self._protocol, self._agent = protocol, agent
+        self._began_at = time.monotonic()
+        self._first_at: float | None = None
         self._sent_at = 0.0
         self._sending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Answer."""
+        self._began_at = time.monotonic()
+        outcome = "error"
+        try:
+            outcome = await self._answer(receive, send)
+        finally:
+            first = None if self._first_at is None else self._first_at - self._began_at
+            emit(
+                "stream.ended", protocol=self._protocol, agent=self._agent, outcome=outcome, first_byte_seconds=first,
+                seconds=time.monotonic() - self._began_at,
+            )  # fmt: skip
+
+    async def _answer(self, receive: Receive, send: Send) -> str:
         loop = asyncio.get_running_loop()
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         self._sent_at = loop.time()
@@ -65,6 +88,7 @@ class EventStream(Response):
                 if not pump.done() and not gone.done() and loop.time() >= self._sent_at + HEARTBEAT.total_seconds():
                     await self._beat(send)
             await self._end(pump, gone, send)
+            return "complete" if pump.done() else "client_gone"
         finally:
             for task in (pump, gone):
                 task.cancel()
@@ -88,9 +112,13 @@ class EventStream(Response):
             await self._send(send, _COMMENT)
 
     async def _pump(self, send: Send) -> None:
+        greeted = False
         async for piece in self._frames:
             if piece:
                 await self._send(send, piece)
+                if greeted and self._first_at is None:
+                    self._first_at = time.monotonic()
+            greeted = True
 
     async def _send(self, send: Send, body: bytes) -> None:
         self._sending = True

@@ -7,23 +7,39 @@ live stream subscribe; the same names are the fault points of the test suite, so
 from outlast.telemetry.events import Listener, emit, subscribe
 from outlast.telemetry.faults import FaultInjected, arm
 from outlast.telemetry.points import POINTS
-from outlast.telemetry.spans import Span, Tracer, carried, continued, span, trace_with, tracing
+from outlast.telemetry.spans import (
+    OpenSpan,
+    Span,
+    Tracer,
+    carried,
+    note,
+    opened,
+    span,
+    told,
+    trace_headers,
+    trace_with,
+    tracing,
+)
 from outlast.telemetry.surroundings import about, surroundings
 
 __all__ = [
     "POINTS",
     "FaultInjected",
     "Listener",
+    "OpenSpan",
     "Span",
     "Tracer",
     "about",
     "arm",
     "carried",
-    "continued",
     "emit",
+    "note",
+    "opened",
     "span",
     "subscribe",
     "surroundings",
+    "told",
+    "trace_headers",
     "trace_with",
     "tracing",
 ]

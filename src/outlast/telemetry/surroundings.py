@@ -9,11 +9,22 @@ It goes with the context: tasks and threads that are started inside are there, t
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-_NOWHERE: Final[Mapping[str, Any]] = MappingProxyType({})
-_current: Final[ContextVar[Mapping[str, Any]]] = ContextVar("outlast_surroundings", default=_NOWHERE)
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Surroundings that begin and end in two calls, which need not be made in one context."""
+
+    fields: Mapping[str, Any]
+    around: "Place | None" = None
+    ended: bool = False
+
+
+_NOWHERE: Final = Place(MappingProxyType({}))
+_current: Final[ContextVar[Place]] = ContextVar("outlast_surroundings", default=_NOWHERE)
 
 
 def surroundings() -> Mapping[str, Any]:
@@ -21,14 +32,35 @@ def surroundings() -> Mapping[str, Any]:
 
     A listener may ask, since it is called where the event happens.
     """
-    return _current.get()
+    return _here().fields
+
+
+def step_into(**fields: Any) -> Place:
+    """Add to the surroundings until `step_out`, for what begins and ends in callbacks; `about` is the usual way."""
+    around = _here()
+    place = Place({**around.fields, **fields}, around)
+    _current.set(place)
+    return place
+
+
+def step_out(place: Place) -> None:
+    """End them, wherever they are seen: also in what was begun inside and still goes on."""
+    place.ended = True
 
 
 @contextmanager
 def about(**fields: Any) -> Generator[None]:
     """Add to the surroundings until the end of the block."""
-    before = _current.set({**_current.get(), **fields})
+    around = _here()
+    before = _current.set(Place({**around.fields, **fields}, around))
     try:
         yield
     finally:
         _current.reset(before)
+
+
+def _here() -> Place:
+    place = _current.get()
+    while place.ended and place.around is not None:
+        place = place.around
+    return place

@@ -85,6 +85,13 @@ def low_confidence(output: Any, rules: EscalationRules) -> list[Reason]:
     return told
 
 
+def confidence(output: Any, rules: EscalationRules) -> float | None:
+    """Return how sure the agent says it is, from 0 to 1: the least of what it says; None: nothing that can be read."""
+    places = (*found_at(output, rules.confidence_at), *_inside(last_answer(output), rules.confidence_at))
+    said = [share for place in places if place.there and (share := _share(place.value)) is not None]
+    return min((share for share in said if 0 <= share <= 1), default=None)
+
+
 def novel(distance: int | None, known: int, rules: EscalationRules) -> list[Reason]:
     """Say that the agent has never seen anything like the input. One that has seen hardly anything says nothing."""
     if known < rules.novel_after or (distance is not None and distance < rules.novel_distance):

@@ -24,7 +24,7 @@ from outlast.queues.outbox import BATCH, LEASE_MARGIN, send_for_ever
 from outlast.queues.wakeup import Wakeup
 from outlast.settings import WebhookSettings
 from outlast.storage.postgres.webhooks import Delivery, WebhookStore
-from outlast.telemetry import emit
+from outlast.telemetry import about, emit, span, trace_headers
 from outlast.webhooks.signing import signed
 
 #: Posts and returns the status of the answer.
@@ -95,9 +95,20 @@ class WebhookSender:
     async def _send(self, delivery: Delivery) -> int:
         target = check_webhook(delivery.url, self._policy)
         sent_at = datetime.now(UTC)
-        body = orjson.dumps(report(await self._load(delivery.run_id), sent_at), default=str)
+        run = await self._load(delivery.run_id)
+        body = orjson.dumps(report(run, sent_at), default=str)
         headers = {**self._headers, **signed(await self._secret(), delivery.id, sent_at, body)}
-        return await self._post(target, headers, body)
+        traceparent = run.options.traceparent
+        with (
+            about(traceparent=traceparent),
+            span(
+                "webhook", run_id=run.id, thread_id=run.thread_id, agent=run.agent, attempt=delivery.attempts,
+                traceparent=traceparent,
+            ) as current,
+        ):  # fmt: skip
+            status = await self._post(target, {**trace_headers(), **headers}, body)
+            current.set(status=status)
+            return status
 
     async def _failed(self, delivery: Delivery, error: str) -> None:
         if delivery.age >= self._settings.give_up:

@@ -15,24 +15,27 @@ from outlast.agents import calling, places, progress, runner
 from outlast.agents.checking import Checks
 from outlast.agents.checkpoints.saver import Checkpointer
 from outlast.agents.failures import classify
+from outlast.agents.node_events import NodeEvents
 from outlast.agents.recording import Recorder
 from outlast.agents.registry import Registry
+from outlast.agents.spanning import spans
 from outlast.calls import scope
 from outlast.calls.deadline import Deadline
 from outlast.calls.services import Calls
 from outlast.calls.spending import Spent
 from outlast.domain.acting import Principal, acting_for
 from outlast.domain.backoff import full_jitter
-from outlast.domain.outcome import Cancelled, Drained, Failed, Outcome, settle
-from outlast.domain.run import ClaimedRun
+from outlast.domain.outcome import Cancelled, Drained, Failed, Outcome, Settlement, settle
+from outlast.domain.run import ClaimedRun, RunStatus
 from outlast.errors import DatabaseUnavailable, LeaseLost, ThreadConflict
 from outlast.queues.queue import RunQueue
 from outlast.settings import RetrySettings, WorkerSettings
 from outlast.storage.postgres.checkpoint_rows import Fence
 from outlast.streams.hub import EventHub
-from outlast.telemetry import emit
-from outlast.workers import review_answers
+from outlast.telemetry import about, emit
+from outlast.workers import attempt_spans, review_answers
 from outlast.workers.reviewing import Attempt, Reviewer
+from outlast.workers.summing import Account, Summing, trace_of, user_of
 from outlast.workers.switching import is_off, stop_of, under_switches
 
 T = TypeVar("T")
@@ -54,6 +57,8 @@ class Execution:
     task: "asyncio.Task[None] | None" = None
     #: What the run writes its checkpoints with, once it has begun.
     saver: Checkpointer | None = None
+    #: For what is told of it when it has ended.
+    account: Account = field(default_factory=Account)
 
     @property
     def wrote(self) -> bool:
@@ -97,8 +102,10 @@ class Executor:
         rng: Random,
         isolate: Isolate | None = None,
         reviewer: Reviewer,
+        summing: Summing,
     ) -> None:
         self._reviewer = reviewer
+        self._summing = summing
         self._queue = queue
         self._registry = registry
         self._saver = saver
@@ -113,7 +120,12 @@ class Executor:
     async def execute(self, execution: Execution) -> None:
         """Execute the run and store how it ended. A run that was lost meanwhile is dropped: its new owner goes on."""
         run = execution.run
-        with acting_for(Principal(tenant=run.tenant, user=run.user_id, key_id=run.key_id)):
+        user = user_of(run)
+        here = about(
+            run_id=run.id, thread_id=run.thread_id, agent=run.agent, tenant=run.tenant, user_id=user, epoch=run.epoch,
+            trace_id=trace_of(run), traceparent=run.options.traceparent,
+        )  # fmt: skip
+        with acting_for(Principal(tenant=run.tenant, user=run.user_id, key_id=run.key_id)), here:
             await self._execute(execution)
 
     async def _execute(self, execution: Execution) -> None:
@@ -123,13 +135,17 @@ class Executor:
             if self._isolate is not None and run.crashes >= ISOLATE_FROM_CRASHES:
                 await self._isolate(run, execution.control)
                 return
-            recorder = Recorder(run, self._hub.emitter(run))
-            outcome = await self._watched(execution, recorder)
-            execution.ended = True
-            emit("run.executed", run_id=run.id, outcome=type(outcome).__name__)
-            # Whoever learns that the run has ended can read all that it said.
-            last_pos = await recorder.finish(outcome)
-            await self._record(run, outcome, last_pos)
+            with await attempt_spans.begun(run, self._queue.store.last_attempt) as told:
+                recorder = Recorder(run, self._hub.emitter(run))
+                outcome = await self._watched(execution, recorder)
+                execution.ended = True
+                emit("run.executed", run_id=run.id, outcome=type(outcome).__name__)
+                told.set(**attempt_spans.ended(outcome))
+                # Whoever learns that the run has ended can read all that it said.
+                last_pos = await recorder.finish(outcome)
+                execution.account.first_at = recorder.first_at
+                settlement, status = await self._record(run, outcome, last_pos)
+                self._summing.tell(run, execution.account, outcome, settlement, status)
         except LeaseLost:
             emit("run.lease_lost", run_id=run.id)
 
@@ -172,7 +188,7 @@ class Executor:
         execution.saver = saver
         reporter = progress.Progress(self._progress_of(run))
         progress.current.set(reporter)
-        making = self._scope_of(run, saver)
+        making = self._scope_of(execution, saver)
         making.stop = stop_of(execution.control)
         scope.current.set(making)
         if await is_off(making):
@@ -184,11 +200,13 @@ class Executor:
         async with opened as agent:
             checks = Checks(self._reviewer.validation.of(run.agent, agent.graph), run)
             making.tools = checks.of_tools
+            execution.account.graph = agent.graph
             try:
                 with under_switches(making, execution.control) as callbacks:
                     call = partial(
                         runner.execute, agent, saver, run, execution.control, recorder, store=self._store,
-                        recursion_limit=self._worker.recursion_limit, callbacks=callbacks,
+                        recursion_limit=self._worker.recursion_limit,
+                        callbacks=[*callbacks, NodeEvents(execution.account.tally), *spans()],
                         checks=checks,
                     )  # fmt: skip
                     attempt = Attempt(
@@ -201,9 +219,9 @@ class Executor:
         await reporter.flush()
         return _cancelled(execution) if execution.cancelled else outcome
 
-    def _scope_of(self, run: ClaimedRun, saver: Checkpointer) -> scope.Scope:
+    def _scope_of(self, execution: Execution, saver: Checkpointer) -> scope.Scope:
+        run = execution.run
         where = places.Places(saver.accepted, durable=run.options.durability != "exit")
-        user = calling.user_of(run)
         timeout = self._timeout(run)
         return scope.Scope(
             calls=self._calls,
@@ -214,7 +232,7 @@ class Executor:
             thread_key=run.thread_key,
             agent=run.agent,
             tenant=run.tenant,
-            user_id=run.user_id or (user.identity if user is not None else None),
+            user_id=user_of(run),
             key_id=run.key_id,
             errors=run.errors,
             # Epoch 1 is the first claim ever.
@@ -225,6 +243,7 @@ class Executor:
             ask=places.ask,
             bubbles=(GraphBubbleUp,),
             spent=Spent(began_at=asyncio.get_running_loop().time() - run.seconds_before),
+            tally=execution.account.tally,
         )
 
     def _progress_of(self, run: ClaimedRun) -> progress.Save:
@@ -233,16 +252,16 @@ class Executor:
 
         return save
 
-    async def _record(self, run: ClaimedRun, outcome: Outcome, last_pos: int | None) -> None:
+    async def _record(self, run: ClaimedRun, outcome: Outcome, last_pos: int | None) -> tuple[Settlement, RunStatus]:
         try:
-            await self._settle(run, outcome, last_pos)
+            return await self._settle(run, outcome, last_pos)
         except LeaseLost:
             raise
         # An outcome that cannot be stored is a failure that can; a run without one would be `running` for ever.
         except Exception as error:  # noqa: BLE001
-            await self._settle(run, classify(error), last_pos)
+            return await self._settle(run, classify(error), last_pos)
 
-    async def _settle(self, run: ClaimedRun, outcome: Outcome, last_pos: int | None) -> None:
+    async def _settle(self, run: ClaimedRun, outcome: Outcome, last_pos: int | None) -> tuple[Settlement, RunStatus]:
         attempt = run.errors + 1
         backoff = full_jitter(attempt, base=self._retry.base, cap=self._retry.cap, rng=self._rng)
         settlement = settle(
@@ -252,7 +271,7 @@ class Executor:
         if settlement.status == "queued" and not settlement.errors:
             emit("run.drained", run_id=run.id)
         # The work is done and saved; its outcome waits for the database, as long as the lease lasts.
-        await patiently(lambda: self._queue.settle(run, settlement))
+        return settlement, await patiently(lambda: self._queue.settle(run, settlement))
 
     def _timeout(self, run: ClaimedRun) -> float | None:
         if run.timeout_seconds is not None:

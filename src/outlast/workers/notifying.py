@@ -1,5 +1,6 @@
 """Notifications, put together: their outbox, the channels of the settings, and what reaches the outside."""
 
+import asyncio
 from datetime import timedelta
 from random import SystemRandom
 
@@ -9,11 +10,14 @@ from outlast.notifications.describing import Describing
 from outlast.notifications.sender import NotificationSender
 from outlast.recovery.upkeep import Job
 from outlast.settings import Settings
+from outlast.storage.postgres.alerts import AlertStore
 from outlast.storage.postgres.inbox import InboxStore
 from outlast.storage.postgres.notifications import NotificationStore
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.secrets import SharedSecrets
+from outlast.storage.postgres.workers import WorkerStore
+from outlast.telemetry import emit
 from outlast.webhooks.signing import WEBHOOK_SECRET, parse_secret, signed
 
 _BATCH = 1000
@@ -42,10 +46,23 @@ def notification_sender(
     return NotificationSender(
         NotificationStore(pool),
         channels_of(settings.notifications, outside_of(settings, secrets, post)),
-        Describing(InboxStore(pool, runs).get, runs.get, url=settings.inbox.url),
+        Describing(InboxStore(pool, runs).get, runs.get, AlertStore(pool).get, url=settings.inbox.url),
         settings=settings.notifications,
         rng=SystemRandom(),
     )
+
+
+async def tell_when_alone(sender: NotificationSender, workers: WorkerStore, settings: Settings) -> None:
+    """Send, until cancelled, while no live worker does: an API that is left alone still says so."""
+    lease, poll = settings.worker.lease.total_seconds(), settings.notifications.poll.total_seconds()
+    while True:
+        await asyncio.sleep(poll)
+        try:
+            if not any(worker.age_seconds < lease for worker in await workers.live()):
+                await sender.round()
+        # The loop must outlive whatever one round meets, or nobody is ever told anything.
+        except Exception as error:  # noqa: BLE001
+            emit("loop.failed", loop="notifications", error=type(error).__name__)
 
 
 def forgetting(settings: Settings, pool: Pool) -> Job:

@@ -29,6 +29,7 @@ from outlast.agents.recording import Recorder
 from outlast.agents.registry import Agent
 from outlast.agents.runner import Given
 from outlast.agents.states import bound
+from outlast.calls.scope import note_invalid
 from outlast.domain.outcome import Failed, Outcome, Succeeded, Waiting
 from outlast.domain.question import hash_of
 from outlast.domain.review import Action, Review, Standing
@@ -224,7 +225,10 @@ class Look:
             tenant=run.tenant, user=run.user_id, attempt=repairs + 1,
         )  # fmt: skip
         verdict = await self._checks.check(output.value, context)
-        return None if isinstance(verdict, Valid) else verdict
+        if isinstance(verdict, Valid):
+            return None
+        note_invalid()
+        return verdict
 
     def _action(self, invalid: Invalid, *, stuck: bool) -> Action:
         standing = self._standing or Standing()
@@ -265,7 +269,7 @@ class Look:
         fields = {"run_id": self._run.id, "agent": self._run.agent, "position": review.position}
         match review.action:
             case "escalate":
-                emit("review.escalated", **fields)
+                emit("review.escalated", **fields, reasons=sorted({str(reason["code"]) for reason in review.reasons}))
                 return _asking(review, outcome, self._attempt.recorder, plain=self._run.options.plain)
             case "accept":
                 emit("review.accepted", **fields)

@@ -194,7 +194,8 @@ class Worker:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # Nothing of a run may end the worker.
-            emit("loop.failed", loop="run", error=type(error).__name__, run_id=execution.run.id)
+            run = execution.run
+            emit("loop.failed", loop="run", error=type(error).__name__, run_id=run.id, thread_id=run.thread_id)
         if error is not None or task.cancelled():
             self._become_unsure()
 

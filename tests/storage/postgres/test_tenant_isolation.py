@@ -24,6 +24,7 @@ from outlast.storage.postgres.pool import Pool, connect
 #: Tables without tenants, and why.
 EVERYBODYS = {
     "admission_limits": "hashes of keys and figures; some limits are everybody's",
+    "alert_clock": "whose turn it is to look, and when somebody last did",
     "breaker_tallies": "health of providers",
     "breakers": "health of providers",
     "encryption": "whether it is on, for all",
@@ -31,6 +32,8 @@ EVERYBODYS = {
     "retry_budgets": "retries at providers",
     "schema_migrations": "the schema's own history",
     "secrets": "of the installation, not of a tenant",
+    "slo_counts": "counts of agents, all tenants' together",
+    "slo_rollups": "up to when they were counted",
     "thread_watches": "hashes of threads and a time, for hints",
     "workers": "processes",
 }

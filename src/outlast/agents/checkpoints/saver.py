@@ -44,6 +44,7 @@ from outlast.storage.postgres.migrate import migrate
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.prepared import Line, ReadLine
 from outlast.storage.postgres.sealing import OFF, Sealing
+from outlast.telemetry.spans import span
 
 _KEYS_SEEN = EncryptionSettings().refresh
 
@@ -309,7 +310,7 @@ class Checkpointer(SyncBridge):
             fork=metadata.get("source") == "fork" or seen.may_fork(key, ns, address.checkpoint_id),
         )  # fmt: skip
         try:
-            with self.accepted.storing():
+            with self.accepted.storing(), span("checkpoint"):
                 await self._writer.submit(row)
         # Also a cancellation: nobody knows then what the database has.
         except BaseException as error:

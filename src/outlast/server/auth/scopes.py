@@ -23,6 +23,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "GET /ok": PUBLIC,
     "GET /health": PUBLIC,
     "GET /health/live": PUBLIC,
+    "GET /health/ready": PUBLIC,
     # Signed for one run and one key.
     "POST /runs/{run_id}/feedback/{token}": PUBLIC,
     "GET /info": AUTHENTICATED,
@@ -30,7 +31,10 @@ NEEDS: Final[Mapping[str, str]] = {
     "GET /openapi.json": AUTHENTICATED,
     "HEAD /openapi.json": AUTHENTICATED,
     "GET /metrics": "metrics:read",
+    "GET /slo": "metrics:read",
+    "GET /anomalies": "metrics:read",
     "GET /usage": "usage:read",
+    "GET /alerts": "metrics:read",
     # Plain routes.
     "POST /agent/start": "runs:write",
     "POST /agent/run": "runs:write",
@@ -65,6 +69,8 @@ NEEDS: Final[Mapping[str, str]] = {
     "DELETE /threads/{thread_id}": "threads:write",
     "POST /threads/{thread_id}/copy": "threads:write",
     "GET /threads/{thread_id}/storage": "threads:read",
+    # With `content` also runs:read and inbox:read; entries of the audit log for admin.
+    "GET /threads/{thread_id}/story": "threads:read",
     "GET /threads/{thread_id}/state": "threads:read",
     "POST /threads/{thread_id}/state": "threads:write",
     "PATCH /threads/{thread_id}/state": "threads:write",

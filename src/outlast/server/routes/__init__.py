@@ -1,6 +1,8 @@
 """One file per resource: its routes, and what they take and give."""
 
 from outlast.server.routes import (
+    alerts,
+    anomalies,
     audit,
     budgets,
     chat,
@@ -11,7 +13,9 @@ from outlast.server.routes import (
     keys,
     recovery,
     runs,
+    slo,
     switches,
+    thread_story,
     threads,
     usage,
 )
@@ -44,6 +48,7 @@ ROUTERS = (
     protocol_events.router,
     agent_threads.router,
     thread_state.router,
+    thread_story.router,
     threads.router,
     chat.router,
     assistants.router,
@@ -58,6 +63,9 @@ ROUTERS = (
     keys.router,
     erasures.router,
     audit.router,
+    alerts.router,
+    slo.router,
+    anomalies.router,
     health.router,
     system.router,
 )

@@ -1,46 +1,44 @@
 """Whether the process serves, and whether runs can be taken and executed."""
 
-import asyncio
-import time
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+from starlette.requests import Request
 
-from outlast.errors import DatabaseUnavailable
-from outlast.runtime import Runtime
+from outlast.monitoring.health import ESSENTIAL, READY, Check, Health
 from outlast.server.bodies import Json, OpenRoute
-from outlast.server.current import CurrentRuntime
-from outlast.storage.postgres.migrate import lacking
 
 router = APIRouter(tags=["health"], route_class=OpenRoute)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckBody:
-    """One thing that has to be right. `detail` says what to do when it is not."""
+class HealthBody(BaseModel):
+    """All in one word, and what each dependency says.
 
-    ok: bool
-    latency_ms: float | None = None
-    detail: str | None = None
+    `degraded`: everything goes on, but slower, or without something. `unavailable`: runs cannot be taken, or nobody
+    executes them.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChecksBody:
-    """All of them."""
-
-    database: CheckBody
-    schema: CheckBody
-    workers: CheckBody
+    status: Literal["ok", "degraded", "unavailable"]
+    #: database, schema, workers, hints (the connection for LISTEN), models (breakers); and where there is one: cache
+    #: (Redis), disk (of the private database).
+    checks: dict[str, Check]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthBody:
-    """`ok` or `unavailable`, and why."""
+class ReadyBody(BaseModel):
+    """Whether requests should be sent to this process."""
 
-    status: str
-    checks: ChecksBody
+    status: Literal["ready", "unavailable"]
+    checks: dict[str, Check]
+
+
+# Async, as in `current`.
+async def _health(request: Request) -> Health:
+    return request.app.state.health
+
+
+CurrentHealth = Annotated[Health, Depends(_health)]
 
 
 @router.get("/health/live")
@@ -49,44 +47,28 @@ async def live() -> Json:
     return Json({"status": "ok"})
 
 
+@router.get("/health/ready", response_model=ReadyBody, responses={503: {"model": ReadyBody}})
+async def ready(health: CurrentHealth) -> Json:
+    """Say whether requests should come here: database and schema are there. 503 when not; a load balancer asks here.
+
+    A missing worker is no reason: runs are taken all the same, and wait.
+    """
+    checks = await health.look(*READY)
+    fine = _fine(checks)
+    return Json({"status": "ready" if fine else "unavailable", "checks": checks}, 200 if fine else 503)
+
+
 @router.get("/health", response_model=HealthBody, responses={503: {"model": HealthBody}})
-async def health(runtime: CurrentRuntime) -> Json:
-    """Check the database, its schema and the workers; 503 when runs could not be taken and executed."""
-    schema, workers = await asyncio.gather(_timed(lacking(runtime.pool)), _timed(_live_workers(runtime)))
-    checks = _unreachable() if schema is None or workers is None else _checks(schema, workers)
-    fine = checks.database.ok and checks.schema.ok and checks.workers.ok
-    return Json(HealthBody(status="ok" if fine else "unavailable", checks=checks), 200 if fine else 503)
+async def health(health: CurrentHealth) -> Json:
+    """Ask everything that the process depends on: each with its latency, and what was wrong with it last.
+
+    503 when runs could not be taken and executed; what runs can do without makes it `degraded`, which is a 200.
+    """
+    checks = await health.look()
+    if not _fine({name: checks[name] for name in ESSENTIAL}):
+        return Json({"status": "unavailable", "checks": checks}, 503)
+    return Json({"status": "ok" if _fine(checks) else "degraded", "checks": checks})
 
 
-async def _timed(question: Awaitable[Any]) -> tuple[Any, float] | None:
-    """Return an answer of the database and the milliseconds it took; None when there is none."""
-    began = time.perf_counter()
-    try:
-        answer = await question
-    except DatabaseUnavailable:
-        return None
-    return answer, round((time.perf_counter() - began) * 1000, 2)
-
-
-async def _live_workers(runtime: Runtime) -> int | None:
-    """Return how many workers can take runs. A silent one is not counted, also where nobody declares it dead."""
-    lease = runtime.settings.worker.lease.total_seconds()
-    return sum(worker.state == "live" and worker.age_seconds < lease for worker in await runtime.workers.live())
-
-
-def _checks(schema: tuple[Any, float], workers: tuple[Any, float]) -> ChecksBody:
-    missing, latency_ms = schema
-    live, _ = workers
-    to_apply = f"{len(missing)} migrations to apply: outlast db migrate" if missing else None
-    return ChecksBody(
-        database=CheckBody(ok=True, latency_ms=latency_ms),
-        schema=CheckBody(ok=not missing, detail=to_apply),
-        workers=CheckBody(ok=live > 0, detail=f"{live} live" if live else "no live worker: outlast worker"),
-    )
-
-
-def _unreachable() -> ChecksBody:
-    unknown = CheckBody(ok=False, detail="unknown while the database does not answer")
-    return ChecksBody(
-        database=CheckBody(ok=False, detail="PostgreSQL does not answer"), schema=unknown, workers=unknown
-    )
+def _fine(checks: Mapping[str, Any]) -> bool:
+    return all(check.ok for check in checks.values())

@@ -45,9 +45,13 @@ class BreakerStore:
 
 async def open_breakers(pool: Pool) -> dict[str, int]:
     """Count, for each model, the keys under which it is left alone."""
+    return {model: alone for model, alone, _ in await breaker_states(pool)}
+
+
+async def breaker_states(pool: Pool) -> list[tuple[str, int, int]]:
+    """Return the models, under how many keys each is left alone, and 0 (calls pass), 1 (one tries) or 2 (alone)."""
     async with pool.connection() as connection:
-        rows: list[tuple[str, int]] = await (await connection.execute(_SQL.states)).fetchall()
-    return dict(rows)
+        return await (await connection.execute(_SQL.states)).fetchall()
 
 
 def _circuit(columns: list[Any]) -> Circuit:

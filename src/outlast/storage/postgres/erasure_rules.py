@@ -100,6 +100,7 @@ RULES: Final = (
     _with_thread("run_events", _THREAD),
     _with_thread("crons", _THREAD, _USER, _OWNER),
     _with_thread("run_attempts", _RUN),
+    _with_thread("run_history", _RUN),
     Rule(table="run_details", how="delete", found=(_RUN,), with_thread=True, named=("discarded_by",)),
     _with_thread("runs", _THREAD),
     _with_thread("thread_details", _THREAD),
@@ -129,6 +130,14 @@ RULES: Final = (
         assignments=f"user_id = NULL, thread_key = {_NOBODY}, run_id = {_NOBODY}, lineage = {_NOBODY}",
     ),
     Rule(table="usage_days", how="fold", found=(_USER,)),
+    # How a run went stays counted; which run it was is forgotten.
+    Rule(
+        table="run_observations", how="blank", found=(_RUN,),
+        assignments="run_id = gen_random_uuid(), output_print = NULL, input_print = NULL",
+    ),
+    Rule(table="anomalies", how="blank", found=(_RUN,), assignments="run_id = NULL"),
+    # Of all runs of an agent together: windows of figures and of SimHashes, which name nobody.
+    Rule(table="anomaly_baselines", how="delete", exported=False),
     Rule(table="assistant_versions", how="delete", found=(
         "assistant_id IN (SELECT id FROM assistants WHERE metadata ->> 'owner' = %(user)s::text)",
     )),
@@ -143,6 +152,11 @@ RULES: Final = (
         "subject = %(user)s::text", _RUN,
     ), exported=False),
     Rule(table="switches", how="delete", named=("off_by",)),
+    # Figures of the tenant's agents; of people only who has looked after them.
+    Rule(table="alerts", how="delete", named=("acknowledged_by",)),
+    Rule(table="alert_silences", how="delete", named=("silenced_by",)),
+    Rule(table="alert_signals", how="delete", exported=False),
+    _kept("alert_clock", "whose turn it is to look"),
     # After everything that may be written on somebody's behalf.
     Rule(
         table="audit_names", how="names", exported=False, found=(
@@ -163,6 +177,8 @@ RULES: Final = (
     _kept("rate_limits", "about providers"),
     _kept("retry_budgets", "about providers"),
     _kept("secrets", "keys of the deployment"),
+    _kept("slo_counts", "counts of all tenants together"),
+    _kept("slo_rollups", "up to when it was counted"),
     _kept("workers", "about processes"),
     _kept("schema_migrations", "about the schema"),
 )  # fmt: skip

@@ -5,6 +5,7 @@ of a namespace is in a batch, since the next one needs the first as head. A row 
 parent is not the head.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -45,6 +46,9 @@ class GroupCommit(GroupWriter[Row]):
         )
         #: What encrypts rows before they gather.
         self.sealing: Sealing = OFF
+        # One batch at a time is on its way.
+        self._sending: Sequence[Row] = ()
+        self._sent_at = 0.0
 
     async def submit(self, row: Row) -> None:
         """Return once the row is durable; see `GroupWriter.submit`."""
@@ -63,6 +67,7 @@ class GroupCommit(GroupWriter[Row]):
 
     async def store(self, parts: Sequence[tuple[Scope, Sequence[Row]]]) -> list[Mapping[int, bool]]:
         """Send rows, one statement for each tenant."""
+        self._sending = [row for _, rows in parts for row in rows]
         if len(parts) == 1:
             ((scope, rows),) = parts
             step = LoneStep.of(rows)
@@ -101,11 +106,14 @@ class GroupCommit(GroupWriter[Row]):
 
     def before(self) -> None:
         """Say that a batch is about to be sent."""
+        self._sent_at = time.perf_counter()
         emit("checkpoint.before_commit")
 
     def after(self) -> None:
-        """Say that a batch is durable."""
-        emit("checkpoint.after_commit")
+        """Say that a batch is durable: its rows, the bytes of each checkpoint, and how long the database took."""
+        sizes = [self.size(row) for row in self._sending if isinstance(row, CheckpointRow)]
+        seconds = time.perf_counter() - self._sent_at
+        emit("checkpoint.after_commit", rows=len(self._sending), sizes=sizes, seconds=seconds)
 
     def lost(self, error: str) -> None:
         """Say that the connection broke."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -338,7 +338,8 @@ def _told(question: Question, ruling: Ruling) -> None:
     if ruling.status is QuestionStatus.EXPIRED:
         emit("inbox.expired", question_id=question.id, run_id=question.run_id)
     else:
-        emit("inbox.answered", question_id=question.id, run_id=question.run_id, by=ruling.by)
+        seconds = max(0.0, (datetime.now(UTC) - question.asked_at).total_seconds())
+        emit("inbox.answered", question_id=question.id, run_id=question.run_id, by=ruling.by, seconds=seconds)
 
 
 def _telling(event: str, question_id: UUID) -> Step:

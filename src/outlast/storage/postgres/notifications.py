@@ -75,7 +75,7 @@ class NotificationStore:
         async with self._pool.connection() as connection:
             parameters = {"message": message, "limit": limit}
             rows = await (await connection.execute(_SQL.items, parameters)).fetchall()
-        return [Item._make(row[:5]) for row in rows], rows[0][5] if rows else 0
+        return [Item._make(row[:7]) for row in rows], rows[0][7] if rows else 0
 
     async def settled(
         self, sending: Sending, state: MessageState, *, incident: Incident | None = None, error: str | None = None

@@ -10,7 +10,7 @@ open transaction and hold back vacuum for everyone.
 
 import select
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import psycopg
@@ -25,6 +25,7 @@ from outlast.storage.postgres.pipelining import Encoded, Rows
 from outlast.storage.postgres.scoping import SCOPE_NAMED, Scope
 from outlast.storage.postgres.sealing import OFF, Sealing
 from outlast.storage.postgres.together import Alone, Step, provided, together
+from outlast.telemetry.spans import span
 
 # Errors that say nothing about the statement: the connection, the server or the pool has gone.
 CONNECTION_ERRORS = (
@@ -142,6 +143,13 @@ class Pool:
         """Close every connection; nothing can be borrowed afterwards."""
         await self._pool.close(timeout=5)
 
+    @property
+    def use(self) -> tuple[int, int, int]:
+        """How many connections are idle, how many are used, and how many tasks wait for one."""
+        stats = self._pool.get_stats()
+        idle, size = stats.get("pool_available", 0), stats.get("pool_size", 0)
+        return idle, max(0, size - idle), stats.get("requests_waiting", 0)
+
     def _scope(self) -> Scope | None:
         return None if self._foreign else Scope.now(self.settings.schema_name)
 
@@ -160,34 +168,35 @@ class Pool:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Borrow a connection inside one transaction: all of the block or nothing."""
-        async with self._borrowed() as connection, connection.transaction():
+        async with self._borrowed("transaction") as connection, connection.transaction():
             if (scope := self._scope()) is not None:
                 await connection.execute(SCOPE_NAMED, scope._asdict())
             yield connection
 
     async def together(self, steps: Sequence[Step], *, before_commit: Callable[[], None]) -> list[Rows]:
         """Execute statements in one round trip and one transaction; return the rows of each. See `together`."""
-        async with self._borrowed() as connection:
+        async with self._borrowed([step.name for step in steps]) as connection:
             return await together(connection, steps, scope=self._scope(), before_commit=before_commit)
 
     async def provided(
         self, first: Encoded, provides: str, steps: Sequence[Step], *, before_commit: Callable[[], None]
     ) -> tuple[Rows, list[Rows] | None]:
         """Execute `first`, and in the same round trip `steps` if it has provided for them. See `together.provided`."""
-        async with self._borrowed() as connection:
+        async with self._borrowed("admit") as connection:
             return await provided(connection, first, provides, steps, scope=self._scope(), before_commit=before_commit)
 
     @asynccontextmanager
     async def pipelined(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """Like `transaction`, with all statements sent in one go; read the cursors after the block."""
-        async with self._borrowed() as connection, connection.pipeline(), connection.transaction():
+        async with self._borrowed("transaction") as connection, connection.pipeline(), connection.transaction():
             if (scope := self._scope()) is not None:
                 await connection.execute(SCOPE_NAMED, scope._asdict())
             yield connection
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        with as_unavailable():
+    async def _borrowed(self, what: str | Sequence[str] | None = None) -> AsyncGenerator[AsyncConnection[Any]]:
+        """Borrow a connection; `what` names the span of the block, which is over several statements."""
+        with as_unavailable(), span("database", statement=what) if what is not None else nullcontext():
             async with self._pool.connection() as connection:
                 yield connection
 

@@ -30,6 +30,7 @@ from outlast.storage.postgres.queries import Queries
 from outlast.storage.postgres.sealed_columns import QUESTION_ANSWER, QUESTION_VALUE
 from outlast.storage.postgres.sealing import Sealing
 from outlast.storage.postgres.together import Step
+from outlast.telemetry import emit
 
 _SQL = Queries("inbox")
 #: An open transaction.
@@ -133,7 +134,8 @@ async def told_in(connection: Tx, sealing: Sealing, thread: bytes, answer: Any) 
             given = answer if named is None else named[each.interrupt_id]
             decision = Decision(decision=word_of(each.kind, given), value=given)
             _require_alone(each, decision.decision)
-            await close_in(connection, sealing, each.id, decision, by=by_whom(), given=given)
+            seconds = await close_in(connection, sealing, each.id, decision, by=by_whom(), given=given)
+            emit("inbox.resumed", question_id=each.id, seconds=seconds)
     if not kept:
         return answer
     if named is not None:
@@ -160,14 +162,18 @@ async def close_in(
     by: str,
     given: Any,
     status: QuestionStatus = QuestionStatus.ANSWERED,
-) -> bool:
-    """Write down what was decided and what the run is told by that; False when it was not open any more."""
+) -> float | None:
+    """Write down what was decided and what the run is told by that.
+
+    Returns the seconds that it was open; None: it is not any more.
+    """
     parameters = {
         "id": question_id, "status": status, "decision": decision.decision, "by": by,
         "answer": await sealed_answer(sealing, question_id, decision, given),
     }  # fmt: skip
     cursor = await connection.execute(_SQL.close, parameters)
-    return await cursor.fetchone() is not None
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
 
 
 async def sealed_answer(sealing: Sealing, question_id: UUID, decision: Decision, given: Any) -> bytes | None:

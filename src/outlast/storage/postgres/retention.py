@@ -20,6 +20,8 @@ _USAGE_SQL = Queries("usage")
 _CACHE_SQL = Queries("call_cache")
 _LIMITS_SQL = Queries("rate_limits")
 _ADMISSION_SQL = Queries("admission")
+_OBSERVATIONS_SQL = Queries("observations")
+_ANOMALIES_SQL = Queries("anomalies")
 # The class of our advisory locks; the second number is the task.
 _LOCK_CLASS: Final = 0x6F75746D
 _FIRST: Final = UUID(int=0)
@@ -45,6 +47,8 @@ class Task(IntEnum):
     USAGE_DAYS = 23
     BUDGETS = 24
     TOMBSTONES = 25
+    OBSERVATIONS = 28
+    ANOMALIES = 29
 
 
 class Aged(Enum):
@@ -55,6 +59,8 @@ class Aged(Enum):
     USAGE_DAYS = "forget_usage_days"
     BUDGETS = "forget_budgets"
     TOMBSTONES = "forget_tombstones"
+    OBSERVATIONS = "forget_observations"
+    ANOMALIES = "forget_anomalies"
 
     @property
     def statement(self) -> bytes:
@@ -62,7 +68,8 @@ class Aged(Enum):
         return {
             Aged.RUNS: _SQL.forget_runs, Aged.DECISIONS: _SQL.forget_decisions,
             Aged.USAGE_DAYS: _SQL.forget_usage_days, Aged.BUDGETS: _SQL.forget_budgets,
-            Aged.TOMBSTONES: _SQL.forget_tombstones,
+            Aged.TOMBSTONES: _SQL.forget_tombstones, Aged.OBSERVATIONS: _OBSERVATIONS_SQL.forget,
+            Aged.ANOMALIES: _ANOMALIES_SQL.forget,
         }[self]  # fmt: skip
 
 

@@ -80,6 +80,7 @@ class RunEnds:
         steps[2:2] = await questions.asked(self._pool.sealing, run, settlement, self._terms_of)
         if settlement.error_code is not None:
             steps.insert(1, await self._failed_attempt(run, settlement))
+        steps += _told(run, settlement)
         if settlement.status is RunStatus.FAILED:
             steps.append(Step("notifications", "put_failed", {"id": run.id}))
         replies = await self._pool.together(
@@ -225,6 +226,8 @@ class RunEnds:
                     error={"error": code, "message": message} if failed else None,
                 )  # fmt: skip
             await unblock_in(connection, thread)
+        if taken is not None:
+            emit("run.taken_away", run_id=run_id, agent=taken[2], status=status, code=code)
         return taken is not None
 
     async def _ended_in(
@@ -329,6 +332,18 @@ class RunEnds:
             "thread_error": None if mark is None or mark.error is None else jsonb(mark.error),
             "thread_pos": behind_end(settlement.last_pos, questions=asked),
         }
+
+
+def _told(run: ClaimedRun, settlement: Settlement) -> list[Step]:
+    """Return what is kept of an attempt that ends without an end of its run; an error has a row of its own."""
+    if settlement.status is RunStatus.WAITING:
+        event = "waited"
+    elif settlement.status is RunStatus.QUEUED and not settlement.errors:
+        event = "handed_back"
+    else:
+        return []
+    parameters = {"id": run.id, "epoch": run.epoch, "event": event, "status": settlement.status}
+    return [Step("run_ends", "tell_settled", parameters)]
 
 
 async def unblock_in(connection: Tx, thread: bytes) -> bool:

@@ -20,6 +20,7 @@ from outlast.domain.question import TermsOf, no_terms
 from outlast.domain.run import ClaimedRun, NewRun, RunStatus, RunView
 from outlast.errors import Conflict, LeaseLost, NotFound, Undecipherable
 from outlast.storage.postgres import questions
+from outlast.storage.postgres.attempts import LastAttempt, last_attempt
 from outlast.storage.postgres.checkpoints import thread_key
 from outlast.storage.postgres.claiming import Claims, RunningCaps
 from outlast.storage.postgres.pool import Pool, as_unavailable
@@ -205,6 +206,10 @@ class RunStore:
                 raise Conflict(msg)
         return RunStatus(row[0])
 
+    async def last_attempt(self, run_id: UUID) -> LastAttempt | None:
+        """Return the newest attempt of a run that ended badly."""
+        return await last_attempt(self._pool, run_id)
+
     async def get(self, run_id: UUID) -> RunView:
         """Return a run; raises NotFound."""
         async with self._pool.connection() as connection:
@@ -305,4 +310,5 @@ def _claimed(row: tuple[Any, ...]) -> ClaimedRun:
         claimed_at=row[16], options=RunOptions.of_json(row[17]), assistant_id=row[18], temporary=row[19],
         thread_last_pos=row[20], watched=row[21], lineage=row[22], seconds_before=max(0.0, row[23]),
         tenant=row[_TENANT], user_id=row[25], key_id=row[26],
+        queued_seconds=max(0.0, row[27]), age_seconds=max(0.0, row[28]),
     )  # fmt: skip

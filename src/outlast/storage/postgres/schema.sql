@@ -31,6 +31,117 @@ CREATE UNLOGGED TABLE admission_limits (
     CONSTRAINT admission_limits_pkey PRIMARY KEY (key)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
 
+CREATE TABLE alert_clock (
+    is_it boolean DEFAULT true NOT NULL,
+    round bigint DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    evaluated_at timestamp with time zone,
+    heartbeat_at timestamp with time zone,
+    CONSTRAINT alert_clock_is_it_check CHECK (is_it),
+    CONSTRAINT alert_clock_pkey PRIMARY KEY (is_it)
+);
+
+CREATE TABLE alert_signals (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    name text NOT NULL,
+    subject text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    count bigint NOT NULL,
+    CONSTRAINT alert_signals_pkey PRIMARY KEY (minute, tenant, name, subject)
+);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE alert_silences (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    rule text NOT NULL,
+    subject text,
+    why text NOT NULL,
+    silenced_by text,
+    began_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    until_at timestamp with time zone NOT NULL,
+    CONSTRAINT alert_silences_check CHECK ((until_at >= began_at)),
+    CONSTRAINT alert_silences_pkey PRIMARY KEY (id)
+);
+CREATE INDEX alert_silences_by_end ON alert_silences USING btree (until_at);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE alerts (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    rule text NOT NULL,
+    subject text NOT NULL,
+    labels jsonb DEFAULT '{}'::jsonb NOT NULL,
+    severity text NOT NULL,
+    state text NOT NULL,
+    value double precision,
+    text text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    fired_at timestamp with time zone,
+    clear_since timestamp with time zone,
+    resolved_at timestamp with time zone,
+    notified_at timestamp with time zone,
+    notices integer DEFAULT 0 NOT NULL,
+    told_severity text,
+    told_as uuid,
+    acknowledged_at timestamp with time zone,
+    acknowledged_by text,
+    CONSTRAINT alerts_check CHECK (((state = 'pending'::text) = (fired_at IS NULL))),
+    CONSTRAINT alerts_check1 CHECK (((state = 'resolved'::text) = (resolved_at IS NOT NULL))),
+    CONSTRAINT alerts_check2 CHECK (((notices = 0) = (told_as IS NULL))),
+    CONSTRAINT alerts_check3 CHECK (((acknowledged_at IS NOT NULL) OR (acknowledged_by IS NULL))),
+    CONSTRAINT alerts_pkey PRIMARY KEY (id),
+    CONSTRAINT alerts_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text]))),
+    CONSTRAINT alerts_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'firing'::text, 'resolved'::text]))),
+    CONSTRAINT alerts_told_severity_check CHECK ((told_severity = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text])))
+);
+CREATE INDEX alerts_of_tenant ON alerts USING btree (tenant, started_at DESC, id);
+CREATE UNIQUE INDEX alerts_open ON alerts USING btree (tenant, rule, subject) WHERE (state <> 'resolved'::text);
+CREATE INDEX alerts_over ON alerts USING btree (resolved_at) WHERE (state = 'resolved'::text);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE anomalies (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    agent text NOT NULL,
+    model text NOT NULL,
+    kind text NOT NULL,
+    run_id uuid,
+    found_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    ended_as text,
+    severity text NOT NULL,
+    text text NOT NULL,
+    value double precision,
+    expected double precision,
+    seen_runs integer DEFAULT 1 NOT NULL,
+    CONSTRAINT anomalies_check CHECK (((ended_at IS NULL) = (ended_as IS NULL))),
+    CONSTRAINT anomalies_ended_as_check CHECK ((ended_as = ANY (ARRAY['normal'::text, 'usual'::text, 'silent'::text]))),
+    CONSTRAINT anomalies_pkey PRIMARY KEY (id),
+    CONSTRAINT anomalies_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])))
+);
+CREATE INDEX anomalies_by_run ON anomalies USING btree (run_id);
+CREATE INDEX anomalies_by_time ON anomalies USING btree (found_at, id);
+CREATE UNIQUE INDEX anomalies_open ON anomalies USING btree (tenant, agent, model, kind) WHERE (ended_at IS NULL);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE anomaly_baselines (
+    tenant text DEFAULT current_tenant() NOT NULL,
+    agent text NOT NULL,
+    model text NOT NULL,
+    state jsonb NOT NULL,
+    runs bigint NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT anomaly_baselines_pkey PRIMARY KEY (tenant, agent, model)
+);
+CREATE INDEX anomaly_baselines_by_time ON anomaly_baselines USING btree (changed_at);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE TABLE api_keys (
     key_id text NOT NULL,
     tenant text DEFAULT current_tenant() NOT NULL,
@@ -124,6 +235,7 @@ CREATE TABLE audit_log (
     CONSTRAINT audit_log_seq_check CHECK ((seq > 0))
 );
 CREATE INDEX audit_log_by_time ON audit_log USING btree (at DESC);
+CREATE INDEX audit_log_of_object ON audit_log USING btree (tenant, object);
 CREATE TRIGGER audit_log_rows BEFORE DELETE OR UPDATE ON audit_log FOR EACH ROW EXECUTE FUNCTION audit_log_is_append_only();
 CREATE TRIGGER audit_log_whole BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only();
 POLICY of_all FOR * USING true WITH CHECK true;
@@ -183,6 +295,7 @@ CREATE TABLE budget_counters (
     changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT budget_counters_pkey PRIMARY KEY (tenant, name, subject, period)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX budget_counters_soft ON budget_counters USING btree (name, period) WHERE soft_told;
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -567,16 +680,24 @@ CREATE TABLE notifications (
     tenant text DEFAULT current_tenant() NOT NULL,
     key text NOT NULL,
     event text NOT NULL,
-    run_id uuid NOT NULL,
+    run_id uuid,
     question_id uuid,
     agent text NOT NULL,
     kind text NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     routed_at timestamp with time zone,
-    CONSTRAINT notifications_check CHECK (((event = 'failed'::text) = (question_id IS NULL))),
-    CONSTRAINT notifications_event_check CHECK ((event = ANY (ARRAY['asked'::text, 'assigned'::text, 'overdue'::text, 'expired'::text, 'failed'::text]))),
+    alerts uuid[],
+    alert_group uuid,
+    severity text,
+    CONSTRAINT notifications_about_check CHECK (
+CASE
+    WHEN (event = ANY (ARRAY['alert'::text, 'recovered'::text])) THEN ((run_id IS NULL) AND (question_id IS NULL) AND (alerts IS NOT NULL) AND (alert_group IS NOT NULL))
+    ELSE ((run_id IS NOT NULL) AND (alerts IS NULL) AND ((event = 'failed'::text) = (question_id IS NULL)))
+END),
+    CONSTRAINT notifications_event_check CHECK ((event = ANY (ARRAY['asked'::text, 'assigned'::text, 'overdue'::text, 'expired'::text, 'failed'::text, 'alert'::text, 'recovered'::text]))),
     CONSTRAINT notifications_pkey PRIMARY KEY (id),
     CONSTRAINT notifications_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE,
+    CONSTRAINT notifications_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text]))),
     CONSTRAINT notifications_tenant_key_key UNIQUE (tenant, key)
 );
 CREATE INDEX notifications_by_run ON notifications USING btree (run_id);
@@ -707,6 +828,7 @@ CREATE TABLE run_attempts (
     CONSTRAINT run_attempts_pkey PRIMARY KEY (run_id, epoch),
     CONSTRAINT run_attempts_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE
 );
+CREATE INDEX run_attempts_crashed ON run_attempts USING btree (ended_at) WHERE (kind = 'crash'::text);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
@@ -782,6 +904,60 @@ CREATE INDEX run_feedback_by_run ON run_feedback USING btree (run_id);
 POLICY of_all FOR * USING true WITH CHECK true;
 POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
 
+CREATE TABLE run_history (
+    run_id uuid NOT NULL,
+    epoch integer NOT NULL,
+    event text NOT NULL,
+    worker_id uuid,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    CONSTRAINT run_history_check CHECK (((event = 'claimed'::text) = (worker_id IS NOT NULL))),
+    CONSTRAINT run_history_event_check CHECK ((event = ANY (ARRAY['claimed'::text, 'waited'::text, 'handed_back'::text, 'replayed'::text, 'revived'::text]))),
+    CONSTRAINT run_history_pkey PRIMARY KEY (run_id, epoch, event),
+    CONSTRAINT run_history_run_id_fkey FOREIGN KEY (run_id) REFERENCES runs(id) ON DELETE CASCADE
+);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
+CREATE TABLE run_observations (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    tenant text DEFAULT current_tenant() NOT NULL,
+    agent text NOT NULL,
+    model text DEFAULT ''::text NOT NULL,
+    run_id uuid NOT NULL,
+    epoch integer NOT NULL,
+    ended_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    status text NOT NULL,
+    error_class text,
+    output_length integer,
+    confidence double precision,
+    tokens bigint DEFAULT 0 NOT NULL,
+    cost_usd double precision DEFAULT 0 NOT NULL,
+    seconds double precision NOT NULL,
+    first_byte_seconds double precision,
+    queued_seconds double precision,
+    total_seconds double precision DEFAULT 0 NOT NULL,
+    model_calls integer DEFAULT 0 NOT NULL,
+    tool_calls integer DEFAULT 0 NOT NULL,
+    tool_errors integer DEFAULT 0 NOT NULL,
+    retries integer DEFAULT 0 NOT NULL,
+    fallbacks integer DEFAULT 0 NOT NULL,
+    refused boolean DEFAULT false NOT NULL,
+    empty boolean DEFAULT false NOT NULL,
+    invalid boolean DEFAULT false NOT NULL,
+    output_print bigint,
+    input_print bigint,
+    judged boolean DEFAULT false NOT NULL,
+    CONSTRAINT run_observations_pkey PRIMARY KEY (id),
+    CONSTRAINT run_observations_run_id_epoch_key UNIQUE (run_id, epoch),
+    CONSTRAINT run_observations_status_check CHECK ((status = ANY (ARRAY['success'::text, 'error'::text, 'cancelled'::text])))
+);
+CREATE INDEX run_observations_by_time ON run_observations USING btree (ended_at);
+CREATE INDEX run_observations_new ON run_observations USING btree (id) WHERE (NOT judged);
+CREATE INDEX run_observations_of_agent ON run_observations USING btree (tenant, agent, ended_at);
+POLICY of_all FOR * USING true WITH CHECK true;
+POLICY of_tenant FOR * USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant());
+
 CREATE TABLE runs (
     id uuid NOT NULL,
     thread_key uuid NOT NULL,
@@ -839,6 +1015,25 @@ CREATE TABLE secrets (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT secrets_pkey PRIMARY KEY (name),
     CONSTRAINT secrets_value_check CHECK ((length(value) >= 32))
+);
+
+CREATE TABLE slo_counts (
+    print text NOT NULL,
+    slo text NOT NULL,
+    agent text NOT NULL,
+    slot timestamp with time zone NOT NULL,
+    good bigint NOT NULL,
+    events bigint NOT NULL,
+    CONSTRAINT slo_counts_check CHECK (((good >= 0) AND (good <= events))),
+    CONSTRAINT slo_counts_pkey PRIMARY KEY (print, slo, agent, slot)
+);
+CREATE INDEX slo_counts_by_time ON slo_counts USING btree (slot);
+
+CREATE TABLE slo_rollups (
+    print text NOT NULL,
+    rolled_to timestamp with time zone NOT NULL,
+    rolled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT slo_rollups_pkey PRIMARY KEY (print)
 );
 
 CREATE TABLE store_items (

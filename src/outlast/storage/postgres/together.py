@@ -17,6 +17,7 @@ from psycopg.pq.abc import PGresult
 from outlast.storage.postgres.pipelining import FAILED, Encoded, Pipeline, Rows, Sending
 from outlast.storage.postgres.queries import Numbered, numbered, numbered_text
 from outlast.storage.postgres.scoping import Scope
+from outlast.telemetry.spans import span
 
 
 class Step(NamedTuple):
@@ -70,7 +71,8 @@ class Alone:
         if not isinstance(parameters, Mapping):
             parameters = {str(place): value for place, value in enumerate(parameters)}
         sending = Sending(statement, parameters, Format.BINARY if binary else Format.TEXT)
-        (reply,) = await _all_or_none(self._connection, self._scope, (sending,), _nothing)
+        with span("database", statement=statement.text):
+            (reply,) = await _all_or_none(self._connection, self._scope, (sending,), _nothing)
         return reply
 
 

@@ -92,8 +92,11 @@ class WorkerStore:
         async with self._pool.unscoped() as connection:
             return await (await connection.execute(_SQL.declare_dead, parameters)).fetchall()
 
-    async def reap(self, *, limit: int) -> list[tuple[UUID, int, int]]:
-        """Requeue runs of dead workers under a new epoch; return (run id, crashes, epoch) of each."""
+    async def reap(self, *, limit: int) -> list[tuple[UUID, int, int, float]]:
+        """Requeue runs of dead workers under a new epoch.
+
+        Returns (run id, crashes, epoch, seconds since the worker's last sign of life) of each.
+        """
         return await self._fetch(_SQL.reap, {"limit": limit})
 
     async def stranded(self) -> list[tuple[bytes, str]]:

@@ -42,7 +42,7 @@ async def stream_events(thread_id: ThreadId, body: EventsBody, request: Request)
     lost = await streams.lost(thread_id, body.since)
     flow = await streams.open(thread_id, body.subscription, body.since)
     first = b"" if lost is None else b"data: %b\r\n\r\n" % orjson.dumps(refusal(None, "unknown_error", lost))
-    return EventStream(_frames(flow, first), cut=True)
+    return EventStream(_frames(flow, first), cut=True, protocol="v3")
 
 
 async def _frames(flow: AsyncGenerator[Sequence[Event], None], first: bytes) -> AsyncGenerator[bytes, None]:

@@ -165,6 +165,8 @@ class _Wanted:
             _events(follower, frames, b"" if resumed else frames.begin()),
             headers=_headers(run.thread_id, run.id, self._query),
             on_gone=(lambda: cancel_in_background(request, run.id)) if self._cancel else None,
+            protocol=run.options.protocol,
+            agent=run.agent,
         )
 
     @property

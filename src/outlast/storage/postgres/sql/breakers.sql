@@ -39,5 +39,8 @@ WHERE b.version = %(before)s::bigint
 RETURNING b.version;
 
 -- name: states
--- For metrics: of each model, the keys it was asked with and how many of them are left alone.
-SELECT model, count(*) FILTER (WHERE openings > 0) FROM breakers GROUP BY model ORDER BY model;
+-- For metrics: of each model, how many of the keys it was asked with are left alone, and where the worst of them stands:
+-- 0 calls pass, 1 one call tries, 2 left alone.
+SELECT model, count(*) FILTER (WHERE openings > 0),
+       max(CASE WHEN openings = 0 THEN 0 WHEN probe_until > clock_timestamp() THEN 1 ELSE 2 END)
+FROM breakers GROUP BY model ORDER BY model;

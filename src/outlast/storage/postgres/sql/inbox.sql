@@ -120,7 +120,7 @@ UPDATE questions
 SET status = %(status)s, decision = %(decision)s, answered_by = %(by)s, answered_at = clock_timestamp(),
     answer = %(answer)s, look_at = NULL
 WHERE id = %(id)s AND status = 'open'
-RETURNING id;
+RETURNING extract(epoch FROM answered_at - asked_at)::float8;
 
 -- name: close_alone
 -- The usual answer in one statement: a plain run that waits for nothing else. Anything else closes nothing here. The run's

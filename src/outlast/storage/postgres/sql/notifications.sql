@@ -27,6 +27,13 @@ FROM runs r JOIN run_details d ON d.run_id = r.id
 WHERE r.id = %(id)s AND r.status = 'failed'
 ON CONFLICT (tenant, key) DO NOTHING;
 
+-- name: put_alert
+-- In the transaction that decides that it fires, or that it is over. NULL: for the tenant of the context.
+INSERT INTO notifications (tenant, key, event, agent, kind, severity, alerts, alert_group)
+VALUES (coalesce(%(tenant)s, current_tenant()), %(key)s, %(event)s, %(agent)s, %(rule)s, %(severity)s,
+        %(alerts)s::uuid[], %(group)s)
+ON CONFLICT (tenant, key) DO NOTHING;
+
 -- name: are_new
 -- Most looks find nothing: one probe of a small index.
 SELECT EXISTS (SELECT FROM notifications WHERE routed_at IS NULL);
@@ -36,7 +43,7 @@ SELECT EXISTS (SELECT FROM notifications WHERE routed_at IS NULL);
 SELECT pg_try_advisory_xact_lock(%(class_id)s, hashtext(current_schema()));
 
 -- name: unrouted
-SELECT id, tenant, event, agent, kind, run_id, question_id FROM notifications
+SELECT id, tenant, event, agent, kind, run_id, question_id, severity, alert_group FROM notifications
 WHERE routed_at IS NULL
 ORDER BY created_at
 LIMIT %(limit)s;
@@ -91,14 +98,16 @@ RETURNING m.id, m.tenant, m.channel, m.key, m.grouped, m.incident, m.attempts,
           extract(epoch FROM clock_timestamp() - m.created_at)::float8;
 
 -- part: item_of_message
--- Whether somebody has still to look. That a default was taken is news for good.
-SELECT n.event, n.run_id, n.question_id, n.agent, n.kind, n.created_at,
-       CASE WHEN n.event = 'expired' THEN true
-            WHEN n.event = 'failed' THEN r.status = 'failed' AND r.discarded_at IS NULL
+-- Whether somebody has still to look. That a default was taken is news for good, and so is that an alert is over.
+SELECT n.event, n.run_id, n.question_id, n.agent, n.kind, n.severity, n.alerts, n.created_at,
+       CASE WHEN n.event IN ('expired', 'recovered') THEN true
+            WHEN n.event = 'alert' THEN EXISTS (
+                SELECT FROM alerts a WHERE a.id = ANY(n.alerts) AND a.state = 'firing')
+            WHEN n.event = 'failed' THEN coalesce(r.status = 'failed' AND r.discarded_at IS NULL, false)
             ELSE coalesce(q.status = 'open' AND r.status IN ('waiting', 'interrupted'), false) END AS matters
 FROM notification_items i
 JOIN notifications n ON n.id = i.notification_id
-JOIN runs r ON r.id = n.run_id
+LEFT JOIN runs r ON r.id = n.run_id
 LEFT JOIN questions q ON q.id = n.question_id
 
 -- name: items
@@ -107,7 +116,7 @@ WITH items AS (
 --include item_of_message
     WHERE i.message_id = %(message)s
 )
-SELECT event, run_id, question_id, agent, kind, count(*) OVER () FROM items WHERE matters
+SELECT event, run_id, question_id, agent, kind, severity, alerts, count(*) OVER () FROM items WHERE matters
 ORDER BY created_at, run_id
 LIMIT %(limit)s;
 

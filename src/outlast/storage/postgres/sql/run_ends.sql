@@ -75,6 +75,12 @@ INSERT INTO run_attempts (run_id, epoch, kind, error_code, error_message, worker
 SELECT id, epoch, 'error', %(error_code)s, %(attempt_message)s, worker_id, claimed_at FROM owned
 ON CONFLICT DO NOTHING;
 
+-- name: tell_settled
+-- That an attempt ended without an end of its run, after the statement that settled it and in its transaction.
+INSERT INTO run_history (run_id, epoch, event)
+SELECT id, epoch, %(event)s FROM runs WHERE id = %(id)s AND epoch = %(epoch)s AND status = %(status)s
+ON CONFLICT DO NOTHING;
+
 -- name: is_settled
 SELECT status FROM runs
 WHERE id = %(id)s AND epoch = %(epoch)s
@@ -208,7 +214,7 @@ WITH taken AS (
     UPDATE runs
     SET status = %(status)s, epoch = epoch + 1, worker_id = NULL, ended_at = clock_timestamp()
     WHERE id = %(id)s AND epoch = %(epoch)s AND status IN ('queued', 'running')
-    RETURNING id, epoch, cancel_action
+    RETURNING id, epoch, cancel_action, agent
 ), details AS (
     UPDATE run_details d SET error_code = %(error_code)s, error_message = %(error_message)s
     FROM taken WHERE d.run_id = taken.id
@@ -226,7 +232,7 @@ WITH taken AS (
     WHERE r.status = 'running' AND %(error_code)s::text IS NOT NULL
     ON CONFLICT DO NOTHING
 )
-SELECT epoch, cancel_action FROM taken;
+SELECT epoch, cancel_action, agent FROM taken;
 
 -- name: mark_ended
 -- What a run leaves of its thread that was ended by somebody else than its owner: nobody knows the values. A run that was

@@ -51,6 +51,10 @@ WITH RECURSIVE walk (tenant, around, turn) AS (
     FROM due
     WHERE r.id = due.id
     RETURNING r.*
+), told AS (
+    -- For the story of its thread; the row itself forgets it.
+    INSERT INTO run_history (run_id, epoch, event, worker_id, at, tenant)
+    SELECT id, epoch, 'claimed', worker_id, claimed_at, tenant FROM claimed
 )
 SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.metadata, c.errors, c.crashes,
        c.max_attempts, c.timeout_seconds, d.answer, d.waiting_at,
@@ -64,7 +68,10 @@ SELECT c.id, c.epoch, t.thread_id, c.thread_key, c.agent, d.input, d.config, d.m
        coalesce(d.lineage, c.id) AS lineage,
        -- How long its time has been going on.
        extract(epoch FROM c.claimed_at - greatest(d.resumed_at, c.started_at))::float8 AS seconds,
-       c.tenant, d.user_id, d.key_id, c.tenant, (SELECT max(turn) FROM due WHERE due.id = c.id) AS turn
+       c.tenant, d.user_id, d.key_id,
+       -- For what is told of the attempt: since when it was ready, and since when it is there at all.
+       extract(epoch FROM c.claimed_at - c.available_at)::float8, extract(epoch FROM c.claimed_at - c.created_at)::float8,
+       c.tenant, (SELECT max(turn) FROM due WHERE due.id = c.id) AS turn
 FROM claimed c
 JOIN run_details d ON d.run_id = c.id
 JOIN threads t ON t.key = c.thread_key
@@ -121,7 +128,8 @@ SELECT r.id, r.epoch, t.thread_id, r.thread_key, r.agent, d.input, d.config, d.m
        ) AS watched,
        coalesce(d.lineage, r.id) AS lineage,
        extract(epoch FROM r.claimed_at - greatest(d.resumed_at, r.started_at))::float8 AS seconds,
-       r.tenant, d.user_id, d.key_id
+       r.tenant, d.user_id, d.key_id,
+       extract(epoch FROM r.claimed_at - r.available_at)::float8, extract(epoch FROM r.claimed_at - r.created_at)::float8
 FROM runs r
 JOIN run_details d ON d.run_id = r.id
 JOIN threads t ON t.key = r.thread_key
@@ -233,7 +241,11 @@ WITH replayed AS (
       AND (%(most)s::int IS NULL OR r.discarded_at IS NULL AND EXISTS (
           SELECT FROM run_details d WHERE d.run_id = r.id AND d.replays < %(most)s::int
       ))
-    RETURNING r.id, r.status
+    RETURNING r.id, r.status, r.epoch, r.tenant
+), told AS (
+    INSERT INTO run_history (run_id, epoch, event, tenant)
+    SELECT id, epoch, CASE WHEN %(most)s::int IS NULL THEN 'replayed' ELSE 'revived' END, tenant FROM replayed
+    ON CONFLICT DO NOTHING
 ), effects_again AS (
     UPDATE effects e SET errors = -1
     FROM replayed JOIN run_details l ON l.run_id = replayed.id

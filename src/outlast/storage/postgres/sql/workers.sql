@@ -28,22 +28,38 @@ UPDATE workers SET state = 'draining' WHERE id = %(id)s AND state = 'live';
 UPDATE workers SET state = 'stopped', ended_at = clock_timestamp(), running = 0
 WHERE id = %(id)s AND state IN ('live', 'draining');
 
+-- part: handing_back
+-- The attempt was the one before.
+told AS (
+    INSERT INTO run_history (run_id, epoch, event, tenant)
+    SELECT id, epoch - 1, 'handed_back', tenant FROM released
+    ON CONFLICT DO NOTHING
+)
+
 -- name: release
 -- The worker's tasks have really ended; hand back what was not settled, without counting an attempt.
-UPDATE runs SET status = 'queued', worker_id = NULL, epoch = epoch + 1, available_at = clock_timestamp()
-WHERE worker_id = %(id)s AND status = 'running'
-RETURNING id;
+WITH released AS (
+    UPDATE runs SET status = 'queued', worker_id = NULL, epoch = epoch + 1, available_at = clock_timestamp()
+    WHERE worker_id = %(id)s AND status = 'running'
+    RETURNING id, epoch, tenant
+),
+--include handing_back
+SELECT id FROM released;
 
 -- name: give_back_unknown
 -- A claim whose answer was lost made runs this worker's that it never heard of; hand them back, without counting an
 -- attempt. What it knows is named with the epoch: an older one's execution is about to end.
-UPDATE runs r SET status = 'queued', worker_id = NULL, epoch = r.epoch + 1, available_at = clock_timestamp()
-WHERE r.worker_id = %(id)s AND r.status = 'running'
-  AND NOT EXISTS (
-    SELECT FROM unnest(%(known)s::uuid[], %(epochs)s::integer[]) AS k (id, epoch)
-    WHERE k.id = r.id AND k.epoch = r.epoch
-  )
-RETURNING r.id;
+WITH released AS (
+    UPDATE runs r SET status = 'queued', worker_id = NULL, epoch = r.epoch + 1, available_at = clock_timestamp()
+    WHERE r.worker_id = %(id)s AND r.status = 'running'
+      AND NOT EXISTS (
+        SELECT FROM unnest(%(known)s::uuid[], %(epochs)s::integer[]) AS k (id, epoch)
+        WHERE k.id = r.id AND k.epoch = r.epoch
+      )
+    RETURNING r.id, r.epoch, r.tenant
+),
+--include handing_back
+SELECT id FROM released;
 
 -- name: declare_dead
 -- Dead is who was silent for a lease, or whose lock is gone and who did not say otherwise for `grace`. Right after the
@@ -74,7 +90,7 @@ RETURNING w.id, w.pid, w.host;
 -- Give back the runs of dead workers, a batch at a time. SKIP LOCKED: a run whose owner is writing this moment is
 -- taken at the next scan. Everything is decided in one statement, so two reapers cannot count one crash twice.
 WITH taken AS MATERIALIZED (
-    SELECT r.id, r.epoch, r.worker_id, r.claimed_at, r.tenant
+    SELECT r.id, r.epoch, r.worker_id, r.claimed_at, r.tenant, w.heartbeat_at
     FROM runs r
     JOIN workers w ON w.id = r.worker_id
     WHERE r.status = 'running' AND w.state IN ('dead', 'stopped')
@@ -92,7 +108,7 @@ SET status = 'queued', epoch = r.epoch + 1, crashes = r.crashes + 1, worker_id =
     available_at = clock_timestamp() + make_interval(secs => r.crashes * 2)
 FROM taken
 WHERE r.id = taken.id
-RETURNING r.id, r.crashes, r.epoch;
+RETURNING r.id, r.crashes, r.epoch, extract(epoch FROM clock_timestamp() - taken.heartbeat_at)::float8;
 
 -- name: stranded
 -- Threads with blocked runs and nothing in front: there should be none; recovery unblocks them.
