@@ -8,6 +8,8 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 MAKEFLAGS += --no-print-directory
+# Tests and benchmarks start hundreds of processes, which would all compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -30,7 +32,7 @@ demo: setup ## Run the demonstration
 .PHONY: test
 test: setup ## Run the tests
 	@# In the order of tests/conftest.py: what takes long comes first.
-	@$(PY) -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: setup ## Check formatting, lint, types, layers and spelling
@@ -87,6 +89,10 @@ bench-calls: setup-bench ## Measure what a model call costs beyond the bare mode
 .PHONY: bench-admission
 bench-admission: setup-bench ## Measure what limits, policies and budgets cost a request
 	@$(PY) benchmarks/admission.py $(ARGS)
+
+.PHONY: bench-telemetry
+bench-telemetry: setup-bench ## Measure what logs, metrics, anomalies, alerts and traces cost a run
+	@$(PY) benchmarks/telemetry.py $(ARGS)
 
 .PHONY: bench-inbox
 bench-inbox: setup-bench ## Measure what runs that wait for people cost, and how soon an answer counts

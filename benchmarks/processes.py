@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from http_client import Client
 from outlast.storage.postgres.embedded import EmbeddedPostgres
@@ -35,10 +36,13 @@ def run(command: list[str], environment: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-m", "outlast", *command], cwd=PROJECT, env=environment, check=True)
 
 
-def start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def start(
+    command: list[str], environment: dict[str, str], *, stderr: IO[bytes] | None = None
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "outlast", *command], cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL
-    )
+        [sys.executable, "-m", "outlast", *command],
+        cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr,
+    )  # fmt: skip
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -38,7 +38,7 @@ def main() -> int:
         workers = [["worker", "--concurrency", "64"]] * arguments.workers
         for command in (["serve", "--port", str(port)], *workers):
             stack.callback(stop, start(command, environment))
-        load = _load_through_sdk if arguments.sdk else _load
+        load = _load_through_sdk if arguments.sdk else load_http
         rows = uvloop.run(_measure(port, load, arguments.clients, arguments.seconds))
     return _report(rows, title=f"10-step runs through {'the SDK' if arguments.sdk else 'HTTP'}", check=arguments.check)
 
@@ -73,7 +73,8 @@ async def _measure(
     return rows
 
 
-async def _load(port: int, clients: int, seconds: float) -> list[float]:
+async def load_http(port: int, clients: int, seconds: float) -> list[float]:
+    """Keep so many clients busy for so long; return the milliseconds of each run."""
     latencies: list[float] = []
     end = time.perf_counter() + seconds
 

@@ -65,7 +65,12 @@ async def _cut(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
 async def _steal(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:
     """Another takes its runs, and it does not know."""
     await _working(fleet)
-    await runs.rows("UPDATE runs SET status = 'queued', worker_id = NULL, epoch = epoch + 1 WHERE status = 'running'")
+    await runs.rows(
+        "WITH stolen AS (UPDATE runs SET status = 'queued', worker_id = NULL, epoch = epoch + 1"
+        " WHERE status = 'running' RETURNING id, epoch, tenant)"
+        " INSERT INTO run_history (run_id, epoch, event, tenant)"
+        " SELECT id, epoch - 1, 'handed_back', tenant FROM stolen RETURNING 1"
+    )
 
 
 async def _freeze(fleet: Fleet, runs: Runs, worker: WorkerProcess) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +63,10 @@ def _own(base: Path) -> Generator[Path | None]:
     finally:
         membership.leave()
         shutil.rmtree(own, ignore_errors=True)
+        # What is empty was made for us.
+        with suppress(OSError):
+            base.rmdir()
+            base.parent.rmdir()
 
 
 def _begin(directory: Path) -> None:
