@@ -7,7 +7,8 @@ run goes. Three rules keep them together:
   open. But not with a run whose end has been seen by everybody: once the last stream of a thread is closed behind an
   end, a new stream begins there (the floor). A question stays open, so its run is shown again.
 - On a stream that only watches how a run goes, a question is held back until the content that came before it has been
-  sent, for 250 ms at most: the SDK ends all its projections when it sees one.
+  sent: the SDK ends all its projections when it sees one. Not for long, since nobody may be reading: for 2 s while
+  there is a stream of content that is behind, for 250 ms where there is none (it may be about to open).
 - A stream never ends in order: a client would take that for the end of the run. It is cut, and the client comes back.
 """
 
@@ -33,6 +34,8 @@ from outlast.storage.postgres.protocol import ProtocolStore
 from outlast.streams.following import Follower
 
 _HOLD_SECONDS: Final = 0.25
+# An overloaded server sends late.
+_BEHIND_SECONDS: Final = 2.0
 # What the client needs to decode what it has.
 _DECODE_SECONDS: Final = 0.02
 _REMEMBERED_FLOORS: Final = 10_000
@@ -62,7 +65,11 @@ class _Thread:
         """Wait until the streams of content have been sent up to a position, but not for long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_HOLD_SECONDS):
-                while not self.content or min(self.content.values()) < pos:
+                while not self.content:
+                    await self.moved.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BEHIND_SECONDS):
+                while self.content and min(self.content.values()) < pos:
                     await self.moved.wait()
         await asyncio.sleep(_DECODE_SECONDS)
 
