@@ -27,7 +27,7 @@ _CANNOT: Final = (
     r"|ich (?:kann|darf|werde) (?:\w+ ){0,4}(?:nicht|keine?n?)\b"
     r"|je ne (?:peux|suis) pas|je refuse|no puedo|no podemos|me niego"
 )
-_REFUSAL: Final = re.compile(rf"^\W*(?:{_SORRY})?(?:{_CANNOT})", re.IGNORECASE)
+_REFUSAL: Final = re.compile(rf"^\W*+(?:{_SORRY})?(?:{_CANNOT})", re.IGNORECASE)
 _APOSTROPHES: Final = str.maketrans({"\u2019": "'", "\u2018": "'"})
 # Where providers say that the model, or their filter, did not let the answer through.
 _MARKS: Final = ("response_metadata.stop_reason", "response_metadata.finish_reason", "additional_kwargs.stop_reason")
