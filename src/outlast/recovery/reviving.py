@@ -12,7 +12,6 @@ What needs no decision is not here: runs of dead workers and threads whose front
 `recovery.service`.
 """
 
-import asyncio
 from typing import Final
 
 from outlast.domain.acting import acting_for
@@ -23,7 +22,7 @@ from outlast.queues.queue import RunQueue
 from outlast.settings import RecoverySettings
 from outlast.storage.postgres.dead_letters import DeadLetterStore
 from outlast.storage.postgres.rate_limits import RateLimitStore
-from outlast.telemetry import emit
+from outlast.telemetry import emit, rounds_for_ever
 
 #: Of the limit that all workers share.
 _LIMIT: Final = "recovery.replays"
@@ -47,13 +46,8 @@ class Revival:
 
     async def run(self) -> None:
         """Look for ever; return at once where nothing is to be replayed."""
-        while self._codes:
-            try:
-                await self.round()
-            # The loop must outlive whatever one round meets, or nothing is ever replayed again.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="revival", error=type(error).__name__)
-            await asyncio.sleep(_EVERY)
+        if self._codes:
+            await rounds_for_ever(self.round, seconds=_EVERY, loop="revival")
 
     async def round(self) -> int:
         """Look once; return how many runs were replayed."""

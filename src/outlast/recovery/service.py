@@ -5,7 +5,6 @@ no future (killed three workers, cancelled but not stopped, over their time limi
 whose front is empty. A round that fails is followed by the next one; nothing it does depends on the one before.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -15,7 +14,7 @@ from outlast.queues.wakeup import QUEUED, SETTLED, Wakeup
 from outlast.settings import RecoverySettings, RetrySettings, WorkerSettings
 from outlast.storage.postgres.runs import RunStore
 from outlast.storage.postgres.workers import WorkerStore
-from outlast.telemetry import emit
+from outlast.telemetry import emit, rounds_for_ever
 
 # Beats a worker may miss, once its lock is gone, before its runs are taken.
 _GRACE_BEATS = 1.5
@@ -55,13 +54,7 @@ class Recovery:
 
     async def run(self) -> None:
         """Scan for ever."""
-        while True:
-            try:
-                await self.round()
-            # The loop must outlive whatever one round meets, or nothing is ever recovered again.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="recovery", error=type(error).__name__)
-            await asyncio.sleep(self._settings.scan.total_seconds())
+        await rounds_for_ever(self.round, seconds=self._settings.scan.total_seconds(), loop="recovery")
 
     async def round(self) -> int:
         """Look once; return how many runs were given back."""

@@ -7,6 +7,7 @@ live stream subscribe; the same names are the fault points of the test suite, so
 from outlast.telemetry.events import Listener, emit, subscribe
 from outlast.telemetry.faults import FaultInjected, arm
 from outlast.telemetry.points import POINTS
+from outlast.telemetry.rounds import rounds_for_ever
 from outlast.telemetry.spans import (
     OpenSpan,
     Span,
@@ -35,6 +36,7 @@ __all__ = [
     "emit",
     "note",
     "opened",
+    "rounds_for_ever",
     "span",
     "subscribe",
     "surroundings",

@@ -6,7 +6,6 @@ nothing, or everything, and one that was suspended over its round has no say any
 leaves the alerts of its rules as they are, and the dead man's switch is not told that all is well.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -20,7 +19,7 @@ from outlast.monitoring.slo.burning import Burn
 from outlast.settings_alerts import AlertSettings, Rule
 from outlast.storage.postgres.alert_figures import SOURCES, AlertFigures, sources_of
 from outlast.storage.postgres.alerts import AlertStore
-from outlast.telemetry import emit
+from outlast.telemetry import emit, rounds_for_ever
 
 #: Looks within one round's time: whoever comes first has the next round.
 _LOOKS: Final = 3
@@ -53,15 +52,9 @@ class Evaluator:
 
     async def run(self) -> None:
         """Look for ever."""
-        if not self._settings.enabled:
-            return
-        while True:
-            await asyncio.sleep(self._settings.every.total_seconds() / _LOOKS)
-            try:
-                await self.round()
-            # The loop must outlive whatever one round meets, or no alarm is ever raised again.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="alerts", error=type(error).__name__)
+        if self._settings.enabled:
+            every = self._settings.every.total_seconds() / _LOOKS
+            await rounds_for_ever(self.round, seconds=every, loop="alerts", at_once=False)
 
     async def round(self) -> Decision | None:
         """Decide once; None: it is not this process's turn."""

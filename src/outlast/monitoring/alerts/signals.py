@@ -17,7 +17,7 @@ from outlast.errors import DatabaseUnavailable
 from outlast.settings_alerts import AlertSettings
 from outlast.storage.postgres.alerts import AlertStore
 from outlast.storage.postgres.pool import Pool
-from outlast.telemetry import emit, subscribe, surroundings
+from outlast.telemetry import rounds_for_ever, subscribe, surroundings
 
 _EVERY: Final = timedelta(seconds=5)
 #: Names of loops and of budgets are few; more of them are a mistake, and are not kept.
@@ -71,13 +71,7 @@ class Signals:
 
     async def run(self) -> None:
         """Store again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(_EVERY.total_seconds())
-            try:
-                await self.store()
-            # The loop must outlive whatever one round meets.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="alert_signals", error=type(error).__name__)
+        await rounds_for_ever(self.store, seconds=_EVERY.total_seconds(), loop="alert_signals", at_once=False)
 
 
 @asynccontextmanager

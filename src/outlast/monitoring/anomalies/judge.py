@@ -12,7 +12,7 @@ from outlast.monitoring.anomalies.baselines import Baseline, Change
 from outlast.monitoring.anomalies.watches import Open
 from outlast.settings_anomalies import AnomalySettings
 from outlast.storage.postgres.anomalies import AnomalyStore, Found, Judging, Key, OpenAnomaly
-from outlast.telemetry import emit
+from outlast.telemetry import emit, rounds_for_ever
 
 _BATCH: Final = 500
 # The event loop gets its turn after so many, which take some 5 ms.
@@ -44,13 +44,9 @@ class Judge:
 
     async def run(self) -> None:
         """Judge every few seconds, until cancelled."""
-        while self._settings.enabled:
-            await asyncio.sleep(self._settings.every.total_seconds())
-            try:
-                await self.catch_up()
-            # The loop must outlive a database that is away, or nothing is ever found again.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="anomalies", error=type(error).__name__)
+        if self._settings.enabled:
+            every = self._settings.every.total_seconds()
+            await rounds_for_ever(self.catch_up, seconds=every, loop="anomalies", at_once=False)
 
     async def catch_up(self) -> int:
         """Judge all that has ended; return how many that were, 0 if another process is at it."""

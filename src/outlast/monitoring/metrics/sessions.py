@@ -4,7 +4,6 @@ That one is over is known half an hour later, and the process of the oldest live
 when it has looked; when it ends, what would have ended in its last minute is not counted.
 """
 
-import asyncio
 import os
 import socket
 from datetime import datetime
@@ -14,7 +13,7 @@ from outlast.monitoring.metrics import measuring, of_runs
 from outlast.settings_metrics import MetricsSettings
 from outlast.storage.postgres.metrics import SessionStore
 from outlast.storage.postgres.pool import Pool
-from outlast.telemetry import emit
+from outlast.telemetry import rounds_for_ever
 
 _EVERY: Final = 60.0
 _PAUSE_SECONDS: Final = 1800.0
@@ -31,13 +30,8 @@ class Sessions:
 
     async def run(self) -> None:
         """Look for ever."""
-        while self._enabled:
-            try:
-                await self.round()
-            # A figure less is no reason to count no more.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="sessions", error=type(error).__name__)
-            await asyncio.sleep(_EVERY)
+        if self._enabled:
+            await rounds_for_ever(self.round, seconds=_EVERY, loop="sessions")
 
     async def round(self) -> int:
         """Look once; return how many sessions were over."""

@@ -1,6 +1,5 @@
 """Counts, again and again, what happened since it was counted last. It runs in every worker; one at a time counts."""
 
-import asyncio
 import time
 from datetime import timedelta
 from typing import Final
@@ -9,7 +8,7 @@ from outlast.monitoring.slo.objectives import Objectives
 from outlast.settings_slo import SloSettings
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.slo import SloStore
-from outlast.telemetry import emit
+from outlast.telemetry import rounds_for_ever
 
 _TIDY_EVERY: Final = timedelta(hours=1)
 
@@ -25,13 +24,7 @@ class Rollup:
 
     async def run(self) -> None:
         """Count for ever."""
-        while True:
-            try:
-                await self.turn()
-            # The loop must outlive a database that is away, or nothing is ever counted again.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="slo", error=type(error).__name__)
-            await asyncio.sleep(self._every.total_seconds())
+        await rounds_for_ever(self.turn, seconds=self._every.total_seconds(), loop="slo")
 
     async def turn(self) -> bool:
         """Count, if it is this process's turn; by limits that are new, from 30 days ago on. True: it was."""

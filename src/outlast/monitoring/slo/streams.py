@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from outlast.storage.postgres.pool import Pool
 from outlast.storage.postgres.slo import Count, SloStore
-from outlast.telemetry import emit, subscribe
+from outlast.telemetry import emit, rounds_for_ever, subscribe
 
 #: A process that is killed takes so much with it.
 _EVERY_SECONDS: Final = 5.0
@@ -45,13 +45,7 @@ class StreamCounts:
 
     async def run(self) -> None:
         """Store again and again."""
-        while True:
-            await asyncio.sleep(_EVERY_SECONDS)
-            try:
-                await self.store()
-            # As every loop: it must outlive a database that is away.
-            except Exception as error:  # noqa: BLE001
-                emit("loop.failed", loop="slo.streams", error=type(error).__name__)
+        await rounds_for_ever(self.store, seconds=_EVERY_SECONDS, loop="slo.streams", at_once=False)
 
     def _add(self, counts: Mapping[str, Count]) -> None:
         with self._lock:
